@@ -1,0 +1,146 @@
+"""netaudit: a linter for the trainability of PyTorch models.
+
+Everything a pack needs is here. Names that bring numpy are loaded on first use: a rule can be explained without them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .check import Audit, Check, Remark, check
+from .finding import Evidence, Remedy, Step
+from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Where
+
+if TYPE_CHECKING:
+    from .effect import UNKNOWN, ZERO, Effect, Jacobian, Kind, Pull, Tag, Transfer, modelled, primitive, transfer
+    from .facts import Facts
+    from .flow import Flow, Gradient
+    from .moments import (
+        MASKED,
+        Cotangent,
+        Kernel,
+        Moments,
+        Var,
+        constant,
+        cotangent,
+        from_array,
+        independent,
+        joined,
+        random_numbers,
+        record,
+        shared,
+    )  # fmt: skip
+    from .moments import of as moments_of
+    from .signal import Interval, RowNorm, Signal, WeightNorms, down, number, up
+    from .verbs import elementwise, elementwise_on, isometry, selection, zero
+
+__version__ = "0.1.0"
+
+_ROOMS: dict[str, tuple[str, ...]] = {
+    "facts": ("Facts",),
+    "flow": (
+        "Flow",
+        "Gradient",
+    ),
+    "moments": (
+        "MASKED",
+        "Cotangent",
+        "Kernel",
+        "Moments",
+        "Var",
+        "constant",
+        "cotangent",
+        "from_array",
+        "independent",
+        "joined",
+        "random_numbers",
+        "record",
+        "shared",
+    ),
+    "signal": (
+        "Interval",
+        "RowNorm",
+        "Signal",
+        "WeightNorms",
+        "down",
+        "number",
+        "up",
+    ),
+    "effect": ("UNKNOWN", "ZERO", "Effect", "Jacobian", "Kind", "Pull", "Tag", "Transfer", "modelled", "primitive", "transfer"),
+    "verbs": ("elementwise", "elementwise_on", "isometry", "selection", "zero"),
+}
+_ALIASES = {"moments_of": ("moments", "of")}
+_HOMES = {name: (room, name) for room, names in _ROOMS.items() for name in names} | _ALIASES
+
+__all__ = [
+    "MASKED",
+    "UNKNOWN",
+    "ZERO",
+    "Arg",
+    "Audit",
+    "Check",
+    "Cotangent",
+    "Effect",
+    "Evidence",
+    "Facts",
+    "Flow",
+    "Gradient",
+    "Graph",
+    "Interval",
+    "Jacobian",
+    "Kernel",
+    "Kind",
+    "Moments",
+    "Node",
+    "Operand",
+    "ParamInfo",
+    "Pull",
+    "Ref",
+    "Remark",
+    "Remedy",
+    "RowNorm",
+    "Signal",
+    "Site",
+    "Step",
+    "Tag",
+    "Transfer",
+    "Var",
+    "WeightNorms",
+    "Where",
+    "check",
+    "constant",
+    "cotangent",
+    "down",
+    "elementwise",
+    "elementwise_on",
+    "from_array",
+    "independent",
+    "isometry",
+    "joined",
+    "modelled",
+    "moments_of",
+    "number",
+    "primitive",
+    "random_numbers",
+    "record",
+    "selection",
+    "shared",
+    "transfer",
+    "up",
+    "zero",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the room that holds a public name."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'netaudit' has no attribute {name!r}")
+    room, own = _HOMES[name]
+    value = getattr(import_module(f".{room}", __name__), own)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

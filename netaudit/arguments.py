@@ -1,0 +1,36 @@
+"""The options that commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="model.py, model.py:Name, pkg.mod:factory, a folder, x.pt2, torchvision:NAME, timm:NAME, hf:CONFIG_DIR, or a configured name."
+    ),
+]
+Target = Annotated[str, typer.Argument(help="One target; see `netaudit check --help`.")]
+Args = Annotated[
+    list[str] | None,
+    typer.Option("--arg", help="Argument of the factory: depth=12. May be repeated.", metavar="NAME=VALUE"),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", help="x=f32[8,3,224,224] or ids=i64[2,128]<50257>. May be repeated.", metavar="SPEC"),
+]
+Weights = Annotated[str | None, typer.Option("--weights", help="Checkpoint: .safetensors, or .pt with weights only.", metavar="FILE")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Mode = Annotated[str | None, typer.Option("--mode", help="train or eval.", metavar="MODE")]
+Timeout = Annotated[
+    int,
+    typer.Option(
+        "--timeout",
+        help="Give up on a model that takes longer than this to build and trace; 0 waits for ever.",
+        metavar="SECONDS",
+    ),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and timings.")]
+ShowFull = Annotated[bool, typer.Option("--full", help="Show every row of paths and lists.")]

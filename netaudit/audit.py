@@ -1,0 +1,308 @@
+"""The pipeline, one page: target -> subject -> fx graph -> Graph -> facts -> flow -> checks -> report."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from math import inf, isinf, log10, sqrt
+
+from .check import Audit, Check, Remark
+from .errors import ConfigError, NetauditError, TraceError, did_you_mean
+from .facts import Facts, Leaves, derive
+from .finding import Coverage, Finding, Magnitude, NodeRow, ParamRow, TargetReport, fingerprint
+from .flow import NEVER, Flow, fan_in, flow
+from .graph import Graph
+from .intake.lower import Lowered, lower
+from .intake.subject import Subject
+from .intake.trace import trace
+from .intake.training import training_of
+from .intake.weights import Assumed, Effort, leaves
+from .moments import independent, of
+from .pack import Catalog
+from .signal import Signal
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a target is audited: mode of the model, checks to run, effort of the certified norms.
+
+    ``raise_internal`` lets our own mistakes through as exceptions; otherwise they become problems of the report, so that the
+    other targets are still audited.
+    """
+
+    mode: str = "train"
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    preview: bool = False
+    effort: Effort = "quick"
+    raise_internal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Everything known about one target before it is judged."""
+
+    subject: Subject
+    lowered: Lowered
+    leaves: Leaves
+    facts: Facts
+    flow: Flow
+    later: Flow | None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Graph:
+        """The model."""
+        return self.lowered.graph
+
+
+def analyse(subject: Subject, catalog: Catalog, settings: Settings) -> Analysis:
+    """Trace, lower and sweep a subject.
+
+    Raises:
+        TraceError: the model could not be traced.
+    """
+    clock = _Clock()
+    traced = trace(subject, mode=settings.mode)
+    clock.lap("trace")
+    lowered = lower(traced, subject)
+    clock.lap("lower")
+    known = leaves(lowered, Assumed(guessed=bool(subject.guess)), settings.effort)
+    clock.lap("norms")
+    facts = derive(lowered.graph, known, catalog)
+    clock.lap("facts")
+    first = flow(facts)
+    later = _once_moved(lowered.graph, known, facts, first, catalog)
+    clock.lap("flow")
+    return Analysis(subject, lowered, known, facts, first, later, clock.laps)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+MOVES = 8
+"""How many steps zero-initialised factors are given to revive each other (a zero head in front of zero branches takes two)."""
+STEP = 1e-2
+"""The size a scale has after ten steps of an adaptive optimiser at its usual rate of 1e-3."""
+
+
+def _once_moved(graph: Graph, known: Leaves, facts: Facts, first: Flow, catalog: Catalog) -> Flow | None:
+    """The flow after parameters that start at zero, and scales that start near it, have moved; None when there are none.
+
+    What moves is what receives a gradient. A zero weight gets random entries of its fan-in scale: what matters is only whether
+    the gradient behind it revives. A tiny gain (LayerScale) gets the size of ten optimiser steps.
+    """
+    asleep = {name for name, info in graph.params.items() if info.trainable and _is_asleep(facts.signals[info.node])}
+    moved: dict[str, Signal] = {}
+    current, later = first, None
+    for _ in range(MOVES):
+        awake = {name for name in asleep if (current.params[name].forecast or NEVER) > NEVER}
+        if not awake:
+            break
+        for name in awake:
+            info = graph.params[name]
+            scale = 1.0 / sqrt(fan_in(info.shape)) if facts.signals[info.node].range.magnitude == 0.0 else STEP
+            moved[info.node] = Signal(info.shape, moments=of(independent(info.shape, scale * scale)))
+        asleep -= awake
+        later = current = flow(derive(graph, _with_moved(graph, known, moved), catalog))
+    return later
+
+
+def _with_moved(graph: Graph, known: Leaves, moved: Mapping[str, Signal]) -> Leaves:
+    """What is known once some parameters have changed: what was evaluated from them no longer holds."""
+    stale = set(moved)
+    for node in graph.nodes:
+        if stale & set(node.inputs):
+            stale.add(node.name)
+    kept = {name: signal for name, signal in known.signals.items() if name not in stale}
+    return replace(known, signals={**kept, **moved})
+
+
+def _is_asleep(signal: Signal) -> bool:
+    """Exactly zero, or a vector of scales far below what the first optimiser steps make of it."""
+    size = signal.range.magnitude
+    return size == 0.0 or (sum(n > 1 for n in signal.shape) <= 1 and size < STEP)
+
+
+# judging ----------------------------------------------------------------------------------------------------------------
+
+
+def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> TargetReport:
+    """Audit one subject. A model that cannot be traced, and a check that crashes, become problems of the report."""
+    base = TargetReport(subject.id, mode=settings.mode, inputs_from=subject.inputs_from, guess=subject.guess)
+    try:
+        analysis = analyse(subject, catalog, settings)
+    except TraceError as error:
+        return replace(base, problems=(error.message,), findings=(_not_traced(subject.id, error),))
+    except NetauditError:
+        raise
+    except Exception as error:
+        if settings.raise_internal:
+            raise
+        return replace(base, problems=(f"internal error, please report it: {type(error).__name__}: {error}",))
+    found, problems = _judge(analysis, catalog, settings)
+    return replace(
+        base,
+        tracer=analysis.graph.tracer,
+        inputs=_inputs(analysis.graph),
+        cotangent="traced loss" if analysis.graph.loss is not None else "unit RMS at the outputs",
+        notes=analysis.graph.notes,
+        coverage=coverage(analysis),
+        findings=found,
+        problems=problems,
+        nodes=node_rows(analysis),
+        params=param_rows(analysis),
+        seconds=analysis.seconds,
+    )
+
+
+def _not_traced(target: str, error: NetauditError) -> Finding:
+    return Finding("NA001", "not-traced", "error", f"the model was not traced: {error.message}", target, reason=error.hint)
+
+
+def _judge(analysis: Analysis, catalog: Catalog, settings: Settings) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    subject = analysis.subject
+    audit = Audit(subject.id, analysis.facts, analysis.flow, analysis.later, training_of(subject, analysis.graph), settings.mode)
+    found: list[Finding] = []
+    problems: list[str] = []
+    for one in selected(catalog, settings):
+        try:
+            found.extend(_finding(one, remark, subject.id) for remark in one(audit))
+        except Exception as error:  # one broken check must not hide the others; it is reported
+            problems.append(f"check {one.code} crashed: {type(error).__name__}: {error}")
+    return tuple(found), tuple(problems)
+
+
+def _finding(check: Check, remark: Remark, target: str) -> Finding:
+    return Finding(
+        code=check.code,
+        name=check.name,
+        severity=remark.severity or check.severity,
+        message=remark.message,
+        target=target,
+        module=remark.module,
+        where=remark.where,
+        reason=remark.reason,
+        evidence=remark.evidence,
+        path=remark.path,
+        help=remark.help,
+        siblings=remark.siblings,
+        fingerprint=fingerprint(check.code, target, remark.module, remark.key),
+    )
+
+
+def selected(catalog: Catalog, settings: Settings) -> tuple[Check, ...]:
+    """The checks to run: codes, prefixes (``NA2``) or names; nothing selected means all that are not previews.
+
+    Raises:
+        ConfigError: a selector matches no check.
+    """
+    everything = tuple(c for c in catalog.checks.values() if settings.preview or not c.preview)
+    wanted = _matching(catalog, settings.select) if settings.select else everything
+    unwanted = {c.code for c in _matching(catalog, settings.ignore)}
+    return tuple(c for c in wanted if c.code not in unwanted)
+
+
+def _matching(catalog: Catalog, selectors: Iterable[str]) -> tuple[Check, ...]:
+    result: dict[str, Check] = {}
+    for selector in selectors:
+        word = selector.strip()
+        found = [c for c in catalog.checks.values() if word == "ALL" or c.code.startswith(word.upper()) or c.name == word]
+        if not found or not word:
+            known = [*catalog.checks, *(c.name for c in catalog.checks.values())]
+            raise ConfigError(f"no rule matches {selector!r}", did_you_mean(word, known) or "`netaudit rule --all` lists the rules")
+        result |= {c.code: c for c in found}
+    return tuple(result[code] for code in sorted(result))
+
+
+# tables -----------------------------------------------------------------------------------------------------------------
+
+
+def coverage(analysis: Analysis) -> Coverage:
+    """How much of what carries a gradient has a transfer, and how many parameters have a forecast."""
+    facts = analysis.facts
+    calls = [name for name in facts.effects if name in analysis.flow.reached]
+    unknown = [name for name in facts.unmodelled if name in analysis.flow.reached or facts.nodes[name].is_float]
+    counts = Counter(facts.nodes[name].op for name in unknown)
+    total = len(set(calls) | set(unknown))
+    trained = [name for name, info in analysis.graph.params.items() if info.trainable]
+    forecast = sum(analysis.flow.params[name].forecast is not None for name in trained)
+    return Coverage(total, total - len(unknown), dict(sorted(counts.items())), len(trained), forecast)
+
+
+def _inputs(graph: Graph) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
+    nodes = graph.by_name()
+    return tuple((name, nodes[name].dtype, nodes[name].shape) for name in graph.inputs)
+
+
+def proved(log: float) -> Magnitude:
+    """A proved size from its log10."""
+    if log == inf:
+        return Magnitude(None, "unbounded")
+    return Magnitude(None if isinf(log) else log, "proved")
+
+
+def forecast(log: float | None) -> Magnitude:
+    """A forecast size from its log10; None is unknown, -inf is a forecast of exactly zero."""
+    return Magnitude(None, "unknown") if log is None else Magnitude(None if isinf(log) else log, "forecast")
+
+
+def _log(value: float) -> float:
+    return log10(value) if 0 < value < inf else (NEVER if value == 0 else inf)
+
+
+def node_rows(analysis: Analysis) -> tuple[NodeRow, ...]:
+    """One row a call, in execution order."""
+    facts, graph = analysis.facts, analysis.graph
+    rows = []
+    for node in graph.nodes:
+        effect = facts.effects.get(node.name)
+        if effect is None:
+            continue
+        first = next((j for j in effect.jac if j is not None), None)
+        moments = facts.signals[node.name].moments
+        gradient = analysis.flow.nodes[node.name]
+        rows.append(
+            NodeRow(
+                id=node.name,
+                op=node.op,
+                module=node.where.module,
+                where=node.where,
+                shape=node.shape,
+                dtype=node.dtype,
+                lipschitz=Magnitude(None, "unknown") if first is None or first.kind == "unknown" else proved(_log(first.lip)),
+                tags=tuple(sorted(first.tags)) if first is not None else (),
+                rms=forecast(None if moments is None else 0.5 * _log(moments.mean_square)),
+                gradient_bound=proved(gradient.bound),
+                gradient=forecast(gradient.forecast),
+            )
+        )
+    return tuple(rows)
+
+
+def param_rows(analysis: Analysis) -> tuple[ParamRow, ...]:
+    """One row a parameter, in the model's order."""
+    rows = []
+    for name, info in analysis.graph.params.items():
+        gradient = analysis.flow.params[name]
+        rows.append(
+            ParamRow(
+                name,
+                info.shape,
+                info.trainable,
+                proved(gradient.bound),
+                forecast(gradient.forecast),
+                forecast(analysis.flow.sensitivity(name)),
+            )
+        )
+    return tuple(rows)

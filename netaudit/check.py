@@ -1,0 +1,125 @@
+"""Checks: what is worth saying about a model. They read facts and flow; they compute no bound."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from .errors import PackError
+from .finding import Evidence, Remedy, Severity, Step
+from .graph import Graph, Where
+from .training import Training
+
+if TYPE_CHECKING:  # a rule can be explained without numpy
+    from .facts import Facts
+    from .flow import Flow
+
+Need: TypeAlias = Literal["graph", "weights", "inputs", "loss", "training", "dtype", "probe"]
+HEADINGS = ("Why", "How it is found", "Flagged", "Clean", "References")
+"""The sections of a check's docstring, in this order; Flagged and Clean hold runnable models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What a check may look at.
+
+    ``flow`` is the gradient at initialisation; ``later`` the same once zero-initialised parameters that receive a gradient
+    have moved off zero (None when there are none): what is zero in the first and not in the second is a transient zero.
+    """
+
+    target: str
+    facts: Facts
+    flow: Flow
+    later: Flow | None = None
+    training: Training = Training()
+    mode: str = "train"
+
+    @property
+    def graph(self) -> Graph:
+        """The model."""
+        return self.facts.graph
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a check yields: one finding, before it gets its code, name and fingerprint.
+
+    ``severity`` overrides the check's own; ``siblings`` name further places with the same cause; ``key`` tells apart two
+    remarks about one module.
+    """
+
+    message: str
+    module: str = ""
+    where: Where = Where()
+    severity: Severity | None = None
+    reason: str = ""
+    evidence: Evidence = Evidence()
+    path: tuple[Step, ...] = ()
+    help: tuple[Remedy, ...] = ()
+    siblings: tuple[str, ...] = ()
+    key: str = ""
+
+
+Body: TypeAlias = Callable[[Audit], Iterator[Remark]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check: its code, its name (the defect), its usual severity, what it needs, and its text."""
+
+    code: str
+    name: str
+    severity: Severity
+    needs: frozenset[Need]
+    body: Body
+    doc: str
+    preview: bool = False
+
+    def __call__(self, audit: Audit) -> Iterator[Remark]:
+        """Run the check."""
+        return self.body(audit)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the text."""
+        return self.doc.partition("\n")[0]
+
+
+def check(code: str, *, severity: Severity, needs: Iterable[Need] = ("graph",), preview: bool = False) -> Callable[[Body], Check]:
+    """Declare a function as a check. Its name becomes the check's: ``vanishing_gradient`` -> ``vanishing-gradient``.
+
+    Raises:
+        PackError: the docstring is missing.
+    """
+
+    def declare(body: Body) -> Check:
+        doc = inspect.getdoc(body)
+        if not doc:
+            raise PackError(f"check {code} has no docstring", f"write one with the headings {', '.join(HEADINGS)}")
+        return Check(code, body.__name__.replace("_", "-"), severity, frozenset(needs), body, doc, preview)
+
+    return declare
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """A check's text, by heading."""
+
+    summary: str
+    parts: dict[str, str] = field(default_factory=dict)
+
+
+def sections(doc: str) -> Sections:
+    """Split a check's docstring at its headings (a line that is a heading followed by a colon)."""
+    summary, _, rest = doc.partition("\n")
+    parts: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for line in rest.splitlines():
+        heading = line.rstrip().removesuffix(":")
+        if line.rstrip().endswith(":") and heading in HEADINGS:
+            current = parts.setdefault(heading, [])
+        elif current is not None:
+            current.append(line)
+    return Sections(summary, {heading: inspect.cleandoc("\n".join(lines)).strip() for heading, lines in parts.items()})

@@ -1,0 +1,209 @@
+"""The settings of a project: ``[tool.netaudit]`` in ``pyproject.toml``, or ``netaudit.toml``."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from netaudit.errors import ConfigError, did_you_mean
+
+FILES = ("netaudit.toml", "pyproject.toml")  # in one folder the first wins
+_PREFIX = "tool.netaudit"
+_SHOWN = 5  # errors listed of one file
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class _Table(BaseModel):
+    """A table of the file: only known keys are taken, with hyphens or underscores, and no value is converted."""
+
+    model_config = ConfigDict(alias_generator=_kebab, populate_by_name=True, extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+# TOML knows lists only: these are the two places where one is taken for a tuple.
+Words = Annotated[tuple[str, ...], Field(strict=False)]
+Betas = Annotated[tuple[float, float], Field(strict=False)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class TargetConfig(_Table):
+    """A named target: what to load, its inputs as ``--input`` takes them, arguments of its factory, a checkpoint.
+
+    Paths in the file are relative to the file; here they are relative to the working directory.
+    """
+
+    target: str
+    inputs: Words = ()
+    args: dict[str, object] = Field(default_factory=dict)
+    weights: str | None = None
+
+
+class Override(_Table):
+    """Rules that do not count for the modules whose path matches a glob."""
+
+    module: str
+    ignore: Words
+
+
+class TrainingConfig(_Table):
+    """How the model is going to be trained, as far as the file says; ``warmup`` and ``steps`` count updates."""
+
+    optimizer: str | None = None
+    lr: Positive | None = None
+    weight_decay: NotNegative | None = None
+    momentum: NotNegative | None = None
+    betas: Betas | None = None
+    eps: NotNegative | None = None
+    warmup: Annotated[int, Field(ge=0)] | None = None
+    steps: Count | None = None
+    clip: Positive | None = None
+    precision: Literal["f32", "f16", "bf16", "mixed-f16", "mixed-bf16"] | None = None
+    batch_size: Count | None = None
+    accumulation: Count | None = None
+
+
+class Config(_Table):
+    """The settings of a project. ``path`` is the file they come from, None when there is none."""
+
+    select: Words = ()
+    ignore: Words = ()
+    extend_select: Words = ()
+    preview: bool = False
+    fail_level: Literal["error", "warning", "info"] = "warning"
+    exit_zero: bool = False
+    min_coverage: Annotated[float, Field(ge=0, le=1)] = 1.0
+    mode: Literal["train", "eval"] = "train"
+    output: Words = ()
+    targets: dict[str, TargetConfig] = Field(default_factory=dict)
+    overrides: Annotated[tuple[Override, ...], Field(strict=False)] = ()
+    training: TrainingConfig = TrainingConfig()
+    _path: Path | None = PrivateAttr(default=None)
+
+    @property
+    def path(self) -> Path | None:
+        """The file that these settings were read from."""
+        return self._path
+
+
+def load_config(start: Path | None = None) -> Config:
+    """The settings nearest to ``start`` (a folder; the working directory if None), going up; the defaults if none.
+
+    A ``pyproject.toml`` without ``[tool.netaudit]`` does not count.
+
+    Raises:
+        ConfigError: a file is not TOML, has an unknown key, or a value that is not valid.
+    """
+    folder = (start or Path.cwd()).absolute()
+    for place in (folder, *folder.parents):
+        for name in FILES:
+            table = _table(place / name)
+            if table is not None:
+                return _validated(table, place / name)
+    return Config()
+
+
+def _table(path: Path) -> Mapping[str, object] | None:
+    """The settings in a file, not yet looked at; None when it is not there or holds none."""
+    if not path.is_file():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"line (\d+)", str(error))
+        line = int(found[1]) if found else text.count("\n") + 1  # "at end of document"
+        raise ConfigError(f"{_shown(path)}:{line}: {error}", "mend the TOML") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{_shown(path)} cannot be read: {error}", "TOML is UTF-8 text") from error
+    if path.name == "netaudit.toml":
+        return data
+    tool = data.get("tool")
+    table: object = tool.get("netaudit") if isinstance(tool, dict) else None
+    if table is None or isinstance(table, dict):
+        return table
+    raise ConfigError(f"{_shown(path)}: tool.netaudit: expected a table, found {_found(table)}", "write [tool.netaudit]")
+
+
+def _validated(table: Mapping[str, object], path: Path) -> Config:
+    try:
+        config = Config.model_validate(table)
+    except ValidationError as error:
+        prefix = () if path.name == "netaudit.toml" else (_PREFIX,)
+        lines = [_described(item["type"], item["loc"], item["msg"], item["input"], prefix) for item in error.errors()]
+        more = f"\nand {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        text = "\n".join(f"{_shown(path)}: {line}" for line, _ in lines[:_SHOWN])
+        raise ConfigError(text + more, lines[0][1]) from error
+    targets = {name: _anchored(target, path.parent) for name, target in config.targets.items()}
+    config = config.model_copy(update={"targets": targets})
+    config._path = path
+    return config
+
+
+def _described(kind: str, loc: Sequence[str | int], message: str, value: object, prefix: tuple[str, ...]) -> tuple[str, str]:
+    """One of pydantic's errors in our words, and what to do about it."""
+    key = ".".join((*prefix, *map(str, loc)))
+    known = _keys(loc[:-1])
+    if kind == "extra_forbidden":
+        close = did_you_mean(_kebab(str(loc[-1])), known)
+        return f"unknown key {key}" + (f": {close}" if close else ""), f"known here: {', '.join(known)}"
+    if kind == "too_long" or (kind == "missing" and isinstance(loc[-1], int)):
+        return (
+            f"{'.'.join((*prefix, *map(str, loc[:2])))}: the list has the wrong length",
+            "betas are two numbers: [0.9, 0.999]",
+        )
+    if kind == "missing":
+        return f"{key} is missing", f"every table in {loc[0]} needs it"
+    expected = _expected(message)
+    if isinstance(value, str):
+        close = f'write ["{value}"]' if expected == "a list" else did_you_mean(value, re.findall(r"'([^']*)'", expected))
+        return f"{key}: expected {expected}, found {_found(value)}", close
+    return f"{key}: expected {expected}, found {_found(value)}", ""
+
+
+def _expected(message: str) -> str:
+    """What pydantic says should be there, in the words of TOML."""
+    text = message.removeprefix("Input should be ").replace("a valid tuple", "a list").replace("a valid integer", "an integer")
+    text = re.sub(r"valid (dictionary or instance of \w+|dictionary)", "table", text).replace("a valid ", "a ")
+    return f"a number {text}" if text.startswith(("greater", "less")) else text
+
+
+def _keys(loc: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys of the table at ``loc``, as they are written."""
+    tables: Mapping[str, type[BaseModel]] = {"targets": TargetConfig, "overrides": Override, "training": TrainingConfig}
+    table = tables.get(str(loc[0]), Config) if loc else Config
+    return tuple(_kebab(name) for name in table.model_fields)
+
+
+def _found(value: object) -> str:
+    names = {str: "a string", bool: "a boolean", int: "an integer", float: "a number", dict: "a table", list: "a list"}
+    kind = names.get(type(value), f"a {type(value).__name__}")
+    return kind if isinstance(value, dict | list) else f"{value!r} ({kind})"
+
+
+def _anchored(target: TargetConfig, folder: Path) -> TargetConfig:
+    """The same target with its paths, which the file gives relative to itself, relative to the working directory."""
+    weights = None if target.weights is None else _relative(target.weights, folder)
+    path, colon, name = target.target.partition(":")
+    if path == "hf":
+        return target.model_copy(update={"target": f"hf:{_relative(name, folder)}", "weights": weights})
+    is_path = path.endswith((".py", ".pt2")) or (not colon and (folder / path).exists())
+    moved = _relative(path, folder) + colon + name if is_path else target.target
+    return target.model_copy(update={"target": moved, "weights": weights})
+
+
+def _relative(path: str, folder: Path) -> str:
+    return path if Path(path).is_absolute() else Path(os.path.relpath(folder / path)).as_posix()
+
+
+def _shown(path: Path) -> str:
+    return Path(os.path.relpath(path)).as_posix()

@@ -1,0 +1,41 @@
+"""What netaudit raises when it cannot do what it was asked: what, where, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class NetauditError(Exception):
+    """The root of all errors meant for people. ``hint`` says what to do; ``exit_code`` is the command's."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class TargetError(NetauditError):
+    """The target could not be found, built or fed."""
+
+
+class ConfigError(NetauditError):
+    """A setting, a flag or a rule name is not known or not valid."""
+
+
+class PackError(NetauditError):
+    """A pack contradicts itself or another one."""
+
+
+class TraceError(NetauditError):
+    """The model could not be traced, so nothing about it was checked."""
+
+    exit_code = 3
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` for the closest known word, or an empty string when none is close."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else ""

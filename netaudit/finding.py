@@ -1,0 +1,178 @@
+"""What an audit says: findings with their evidence, and the report that holds them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from .graph import Where
+
+Severity: TypeAlias = Literal["error", "warning", "info"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+Status: TypeAlias = Literal["proved", "forecast", "measured", "unbounded", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Magnitude:
+    """A size as its log10, with how it is known. Infinite and unknown sizes have no number: JSON has none either."""
+
+    log10: float | None
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The three kinds of knowledge about one quantity, never mixed. Logarithms are base 10.
+
+    ``proved`` holds for every input; ``forecast`` under ``assumptions``; ``measured`` on a device, with a seed.
+    """
+
+    quantity: str = ""
+    threshold: float | None = None
+    proved: float | None = None
+    forecast: float | None = None
+    measured: float | None = None
+    assumptions: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One block of a path: its label, and the log10 size of what the path carries there."""
+
+    label: str
+    module: str
+    proved: float | None = None
+    forecast: float | None = None
+    measured: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """Something to change. ``outcome`` says what the analysis gives with the change; empty when it was not re-analysed."""
+
+    text: str
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing worth saying about one target."""
+
+    code: str
+    name: str
+    severity: Severity
+    message: str
+    target: str
+    module: str = ""
+    where: Where = Where()
+    reason: str = ""
+    evidence: Evidence = Evidence()
+    path: tuple[Step, ...] = ()
+    help: tuple[Remedy, ...] = ()
+    siblings: tuple[str, ...] = ()
+    fingerprint: str = ""
+
+
+def fingerprint(code: str, target: str, module: str, key: str) -> str:
+    """A name for a finding that survives edits: no line numbers, no values."""
+    digest = hashlib.sha256("\0".join((code, target, module, key)).encode()).hexdigest()
+    return f"na1:{digest[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """A node of the table: what it is, its bound, its size and that of its gradient."""
+
+    id: str
+    op: str
+    module: str
+    where: Where
+    shape: tuple[int, ...]
+    dtype: str
+    lipschitz: Magnitude
+    tags: tuple[str, ...]
+    rms: Magnitude
+    gradient_bound: Magnitude
+    gradient: Magnitude
+
+
+@dataclass(frozen=True, slots=True)
+class ParamRow:
+    """A parameter: its gradient and its sensitivity ``S = ||W||_F ||G||_F``."""
+
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool
+    gradient_bound: Magnitude
+    gradient: Magnitude
+    sensitivity: Magnitude
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of the graph was understood. ``unknown``: ops without a transfer, with how often they occur."""
+
+    nodes: int = 0
+    ruled: int = 0
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    params: int = 0
+    forecast: int = 0
+
+    @property
+    def share(self) -> float:
+        """The share of calls with a transfer."""
+        return self.ruled / self.nodes if self.nodes else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TargetReport:
+    """The audit of one target. ``problems`` are what kept it from being complete: a trace that failed, a rule that crashed."""
+
+    id: str
+    tracer: str = ""
+    mode: str = "train"
+    inputs: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
+    inputs_from: str = ""
+    guess: str = ""
+    cotangent: str = ""
+    notes: tuple[str, ...] = ()
+    coverage: Coverage = Coverage()
+    findings: tuple[Finding, ...] = ()
+    problems: tuple[str, ...] = ()
+    nodes: tuple[NodeRow, ...] = ()
+    params: tuple[ParamRow, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All targets of a run, and the versions that made it."""
+
+    targets: tuple[TargetReport, ...]
+    version: str
+    torch: str
+    packs: tuple[str, ...]
+    seed: int = 0
+    min_coverage: float = 1.0
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings of all targets, by file, line, code and module."""
+        found = [finding for target in self.targets for finding in target.findings]
+        return tuple(sorted(found, key=_order))
+
+    def count(self, severity: Severity) -> int:
+        """How many findings have a severity."""
+        return sum(finding.severity == severity for target in self.targets for finding in target.findings)
+
+    @property
+    def incomplete(self) -> tuple[TargetReport, ...]:
+        """The targets that were not wholly checked."""
+        return tuple(t for t in self.targets if t.problems or t.coverage.share < self.min_coverage)
+
+
+def _order(finding: Finding) -> tuple[str, str, int, str, str]:
+    site = finding.where.created or finding.where.called
+    return (finding.target, site.file if site else "", site.line if site else 0, finding.code, finding.module)

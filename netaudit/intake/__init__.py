@@ -1,0 +1,1 @@
+"""From a target to a graph: what stands between the user's files and the analysis."""

@@ -1,0 +1,117 @@
+"""Weights from a file, without running code from it and without loading half of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+
+from netaudit.errors import TargetError, did_you_mean
+from netaudit.intake.usercode import kind_of, one_line, shown
+
+PICKLED = (".pt", ".pth", ".bin", ".ckpt")
+_NESTED = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights among other things
+_SHOWN = 3
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Copy the tensors of a checkpoint into ``model``; names and shapes must agree, dtypes are converted.
+
+    A name may be missing if it is another name of a tensor that is there (tied weights), or BatchNorm's counter,
+    which old checkpoints lack. Everything is compared before anything is copied.
+
+    Raises:
+        TargetError: the file cannot be read, or does not fit the model.
+    """
+    if any(tensor.is_meta for tensor in model.state_dict().values() if isinstance(tensor, torch.Tensor)):
+        raise TargetError("weights cannot be loaded on the meta device, which holds no values", "leave out --device meta")
+    found = _read(path)
+    _compare(model.state_dict(keep_vars=True), found, shown(path))
+    try:
+        model.load_state_dict(found, strict=False)  # what may be missing was settled above
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise TargetError(f"{shown(path)} could not be loaded: {one_line(str(error))}") from error
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    if not path.is_file():
+        names = [near.name for near in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise TargetError(f"there is no file {shown(path)}", did_you_mean(path.name, names) or "--weights takes the path of a file")
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    if path.suffix in PICKLED:
+        return _pickled(path)
+    known = ", ".join((".safetensors", *PICKLED))
+    raise TargetError(f"{shown(path)} is not a checkpoint that netaudit reads", f"known: {known}")
+
+
+def _safetensors(path: Path) -> Mapping[str, object]:
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise TargetError(f"{shown(path)} is damaged: {one_line(str(error))}", "was it copied completely?") from error
+
+
+def _pickled(path: Path) -> Mapping[str, object]:
+    """The state dict in a file of ``torch.save``, read by torch's safe unpickler."""
+    try:
+        data: object = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged pickle raises is anything
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if code:
+            hint = "loading it would run code: save model.state_dict(), best with safetensors"
+            raise TargetError(f"{shown(path)} holds more than tensors: {code[1]}", hint) from error
+        # torch's own message advises to switch the safe unpickler off
+        raise TargetError(f"{shown(path)} is damaged, or not of torch.save", "was it copied completely?") from error
+    inner = [data[key] for key in _NESTED if isinstance(data, Mapping) and isinstance(data.get(key), Mapping)]
+    state = inner[0] if inner else data
+    if not isinstance(state, Mapping) or not any(isinstance(value, torch.Tensor) for value in state.values()):
+        raise TargetError(f"{shown(path)} holds no state dict but {kind_of(state)}", "save model.state_dict()")
+    return {str(key): value for key, value in state.items()}
+
+
+def _compare(expected: Mapping[str, object], found: Mapping[str, object], where: str) -> None:
+    """Say everything that does not agree, in one error."""
+    tied = {id(value) for name, value in expected.items() if name in found}
+    absent = [name for name in expected if name not in found]
+    missing = [name for name in absent if id(expected[name]) not in tied and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in found if name not in expected]
+    wrong = [_difference(name, expected[name], found[name]) for name in expected if name in found]
+    problems = [
+        *_problem("missing", missing, unexpected),
+        *_problem("unexpected", unexpected, missing),
+        *_problem("of another shape", [text for text in wrong if text], []),
+    ]
+    if problems:
+        raise TargetError(f"{where} does not fit the model: {'; '.join(problems)}", _advice(missing, unexpected))
+
+
+def _problem(kind: str, names: list[str], others: list[str]) -> Iterable[str]:
+    """``4 missing: fc.weight (did you mean 'fc1.weight'?), ... and 1 more``, or nothing."""
+    if names:
+        first = [name + (f" ({close})" if (close := did_you_mean(name, others)) else "") for name in names[:_SHOWN]]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        yield f"{len(names)} {kind}: {', '.join(first)}{more}"
+
+
+def _difference(name: str, expected: object, found: object) -> str:
+    if not isinstance(expected, torch.Tensor) or isinstance(expected, UninitializedParameter | UninitializedBuffer):
+        return ""  # extra state of a module, or a lazy parameter: these take what they are given
+    if not isinstance(found, torch.Tensor):
+        return f"{name} ({kind_of(found)})"
+    shapes = list(found.shape), list(expected.shape)
+    return "" if shapes[0] == shapes[1] else f"{name} ({shapes[0]}, the model has {shapes[1]})"
+
+
+def _advice(missing: list[str], unexpected: list[str]) -> str:
+    """The commonest cause: a wrapper put its prefix before every name."""
+    for prefix in ("module.", "model.", "_orig_mod."):
+        if missing and {name.removeprefix(prefix) for name in unexpected if name.startswith(prefix)} >= set(missing):
+            return f"every name begins with {prefix!r}, which a wrapper put there: save the state dict of the model inside"
+    return "is it the checkpoint of this model, with the same arguments (--arg)?"

@@ -1,0 +1,72 @@
+"""From a built model to a subject: its weights, its batch, its loss and its optimisers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from netaudit.errors import TargetError
+from netaudit.intake.checkpoint import load_weights
+from netaudit.intake.files import hook, origin_file
+from netaudit.intake.inputs import choose
+from netaudit.intake.signatures import misfit, shown_signature, signature_of
+from netaudit.intake.sites import created
+from netaudit.intake.subject import Built, Loss, Options, Scheduler, Subject
+from netaudit.intake.usercode import kind_of, user_code
+
+_CALLS = {"loss": "loss(model, inputs)", "optimizer": "optimizer(model)", "scheduler": "scheduler(optimizer)"}
+
+
+def completed(built: Built, options: Options) -> Subject:
+    """Load the weights, choose the inputs, and take over what the file offers beside its model.
+
+    Raises:
+        TargetError: any of it fails or does not fit.
+    """
+    if options.weights is not None:
+        load_weights(built.model, Path(options.weights))
+    inputs = choose(built, options)
+    return Subject(
+        id=built.id,
+        model=built.model,
+        args=inputs.args,
+        kwargs=inputs.kwargs,
+        inputs=inputs.given,
+        inputs_from=inputs.source,
+        guess=inputs.guess,
+        loss=cast(Loss | None, _offered(built, "loss", 2)),
+        optimizers=_optimizers(built),
+        scheduler=cast(Scheduler | None, _offered(built, "scheduler", 1)),
+        created=created(built.model),
+        file=origin_file(built.origin) if built.origin is not None else None,
+        program=built.program,
+    )
+
+
+def _offered(built: Built, name: str, count: int) -> Callable[..., object] | None:
+    """A function of the file's protocol, if it has it; its signature must take what it will be called with."""
+    function = hook(built.origin, name) if built.origin is not None else None
+    signature = signature_of(function) if function is not None else None
+    if signature is not None and misfit(signature, (None,) * count, {}):
+        call = shown_signature(name, signature)
+        hint = "rename it if it is meant for something else"
+        raise TargetError(f"{call} of {built.id} cannot be called as {_CALLS[name]}", hint)
+    return function
+
+
+def _optimizers(built: Built) -> tuple[torch.optim.Optimizer, ...]:
+    function = _offered(built, "optimizer", 1)
+    if function is None:
+        return ()
+    what = f"optimizer() of {built.id}"
+    with user_code(what):
+        made = function(built.model)
+    several = made if isinstance(made, list | tuple) else (made,)
+    for one in several:
+        if not isinstance(one, torch.optim.Optimizer):
+            held = f"{kind_of(made)} with {kind_of(one)}" if several is made else kind_of(made)
+            raise TargetError(f"{what} returned {held}", "return a torch.optim.Optimizer, or a list of them")
+    return tuple(several)

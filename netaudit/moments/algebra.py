@@ -1,0 +1,237 @@
+"""The primitives that every op is made of: each returns the moments of its result and how a cotangent is pulled back.
+
+``Modelled(out, pull)``: ``pull(cotangent)`` gives one cotangent per operand, None where no gradient flows. An op is one of
+five cases, forward and backward alike: a product, a sum over an axis, an addition, a pointwise function, a view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netaudit.moments import along, kernels, windows
+from netaudit.moments import gather as picks
+from netaudit.moments.cotangent import Cotangent, Euler, cotangent
+from netaudit.moments.kernels import Array, Kernel
+from netaudit.moments.modelled import Modelled
+from netaudit.moments.pointwise import pointwise2
+from netaudit.moments.state import Moments, View, of
+
+
+def mul(x: Moments, y: Moments) -> Modelled:
+    """``x y`` with broadcasting. Functions of one root are multiplied exactly, other operands as independent."""
+    fused = pointwise2(x, y, np.multiply, lambda u, v: v, lambda u, v: u)
+    if fused is not None:
+        return fused
+    x, y = x.settled, y.settled
+    kx, ky = x.kernel, y.kernel
+    out = of(kernels.product(kx, ky), positive=x.positive and y.positive)
+
+    def pull(g: Cotangent) -> tuple[Cotangent, Cotangent]:
+        return _factor(g, ky, kx.sizes), _factor(g, kx, ky.sizes)
+
+    return Modelled(out, pull)
+
+
+def _factor(g: Cotangent, other: Kernel, sizes: tuple[int, ...]) -> Cotangent:
+    kernel = kernels.unbroadcast(kernels.product(g.kernel, other), sizes)
+    euler = _euler_of_operand(g, sizes)
+    if euler is not None and prod(sizes) == sizes[euler.axis]:  # a scale per index of the axis: dL/dscale = <G, X>, nearly zero
+        return cotangent(kernels.scaled(kernel, sqrt(euler.share)))
+    return cotangent(kernel, euler)
+
+
+def _euler_of_operand(g: Cotangent, sizes: tuple[int, ...]) -> Euler | None:
+    """The tag on an operand that was broadcast, if it has the tagged axis at full size."""
+    if g.euler is None:
+        return None
+    axis = g.euler.axis - (len(g.sizes) - len(sizes))
+    return Euler(axis, g.euler.share) if axis >= 0 and sizes[axis] == g.sizes[g.euler.axis] else None
+
+
+def add(x: Moments, y: Moments, sign: float = 1.0) -> Modelled:
+    """``x + sign y`` with broadcasting. Tensors that are not functions of one root share nothing but their means."""
+    fused = pointwise2(x, y, lambda u, v: u + sign * v, lambda u, v: np.ones_like(u), lambda u, v: np.full_like(v, sign))
+    if fused is not None:
+        return fused
+    offset = _joint_offset(x, y, sign)
+    kx, ky = x.kernel, y.kernel
+    out = Moments(View(kernels.total(kx, ky, sign)), None, offset, x.positive and y.positive and sign > 0)
+
+    def pull(g: Cotangent) -> tuple[Cotangent, Cotangent]:
+        return unbroadcast(g, kx.sizes), unbroadcast(g, ky.sizes).scaled(sign)
+
+    return Modelled(out, pull)
+
+
+def _joint_offset(x: Moments, y: Moments, sign: float) -> NDArray[np.float64] | None:
+    if y.offset is None:
+        return x.offset
+    return sign * y.offset if x.offset is None else x.offset + sign * y.offset
+
+
+def with_offset(x: Moments, offset: NDArray[np.float64]) -> Modelled:
+    """``x + offset`` for a known array that is kept apart: a mask or a bias on attention logits."""
+    offset = offset if x.offset is None else x.offset + offset
+    kernel = x.kernel
+    sizes = np.broadcast_shapes(kernel.sizes, offset.shape)
+    out = Moments(View(kernels.expanded(kernel, sizes)), None, offset)
+    return Modelled(out, lambda g: (unbroadcast(g, kernel.sizes),))
+
+
+def unbroadcast(g: Cotangent, sizes: tuple[int, ...]) -> Cotangent:
+    """The cotangent of an operand of shape ``sizes`` that was broadcast."""
+    if g.sizes == sizes:
+        return g
+    return cotangent(kernels.unbroadcast(g.kernel, sizes), _euler_of_operand(g, sizes))
+
+
+def reduce_sum(x: Moments, axes: Sequence[int], *, keep: bool = False, average: bool = False) -> Modelled:
+    """Sum or mean over axes."""
+    x = x.settled
+    sizes, rank = x.sizes, len(x.sizes)
+    gone = tuple(sorted({a % rank for a in axes} if rank else ()))
+    count = prod(sizes[a] for a in gone)
+    kernel = kernels.summed(x.kernel, gone, average=average)
+    with_ones = kernel.sizes
+    out = of(kernel if keep else kernels.without(kernel, gone), positive=x.positive)
+    left = [a for a in range(rank) if a not in gone]
+
+    def pull(g: Cotangent) -> tuple[Cotangent]:
+        full = g.kernel if keep else g.reshape(with_ones).kernel
+        full = kernels.expanded(full, sizes)
+        euler = None
+        if g.euler is not None:
+            axis = g.euler.axis if keep else left[g.euler.axis]
+            euler = Euler(axis, g.euler.share) if axis not in gone else None
+        return (cotangent(kernels.scaled(full, 1.0 / count) if average and count else full, euler),)
+
+    return Modelled(out, pull)
+
+
+def expand(x: Moments, sizes: tuple[int, ...]) -> Modelled:
+    """Axes of size 1 repeated."""
+    kernel = x.kernel
+    sizes = kernels.expanded(kernel, sizes).sizes
+    out = Moments(View(kernels.expanded(kernel, sizes)), None, x.offset, x.positive)
+    return Modelled(out, lambda g: (unbroadcast(g, kernel.sizes),))
+
+
+# views ------------------------------------------------------------------------------------------------------------------
+
+
+def reshape(x: Moments, sizes: tuple[int, ...]) -> Modelled:
+    """A reshape."""
+    if sizes == x.sizes:
+        return Modelled(x, lambda g: (g,))
+    old = x.sizes
+    offset = None
+    if x.offset is not None:
+        offset = np.broadcast_to(x.offset, old).reshape(sizes)
+    return Modelled(Moments(x.view.reshape(sizes), None, offset, x.positive), lambda g: (g.reshape(old),))
+
+
+def permute(x: Moments, order: Sequence[int]) -> Modelled:
+    """A permutation of axes."""
+    rank = len(x.sizes)
+    order = tuple(a % rank for a in order)
+    inverse = tuple(int(a) for a in np.argsort(order))
+    offset = None
+    if x.offset is not None:
+        offset = np.broadcast_to(x.offset, x.sizes).transpose(order)
+    return Modelled(Moments(x.view.permute(order), None, offset, x.positive), lambda g: (g.permute(inverse),))
+
+
+def slice_axis(x: Moments, axis: int, start: int, stop: int, step: int = 1) -> Modelled:
+    """``x[start:stop:step]`` along an axis."""
+    size = x.sizes[axis]
+    if len(range(start, stop, step)) == size:
+        return Modelled(x, lambda g: (g,))
+    x = x.settled
+    out = of(along.sliced(x.kernel, axis, start, stop, step), positive=x.positive)
+    return Modelled(out, lambda g: (cotangent(along.put_back(g.kernel, axis, size, start, step), _unless(g.euler, axis)),))
+
+
+def _unless(euler: Euler | None, *axes: int) -> Euler | None:
+    return euler if euler is not None and euler.axis not in axes else None
+
+
+def concatenate(xs: Sequence[Moments], axis: int) -> Modelled:
+    """Tensors joined along an axis."""
+    xs = [x.settled for x in xs]
+    sizes = [x.sizes[axis] if x.sizes != (0,) else 0 for x in xs]
+    edges = np.cumsum([0, *sizes])
+    out = of(
+        along.joined([x.kernel for x, n in zip(xs, sizes, strict=True) if n], axis),
+        positive=all(x.positive for x in xs),
+    )
+
+    def pull(g: Cotangent) -> tuple[Cotangent | None, ...]:
+        kernel = g.kernel
+        return tuple(cotangent(along.sliced(kernel, axis, int(a), int(b)), g.euler) if b > a else None for a, b in pairwise(edges))
+
+    return Modelled(out, pull)
+
+
+# one axis ---------------------------------------------------------------------------------------------------------------
+
+
+def map_axis(x: Moments, axis: int, matrix: Array) -> Modelled:
+    """A known matrix applied along an axis."""
+    x = x.settled
+    out = of(along.mapped(x.kernel, axis, matrix), positive=x.positive and bool((matrix >= 0).all()))
+    return Modelled(out, lambda g: (cotangent(along.mapped(g.kernel, axis, matrix.T), _unless(g.euler, axis)),))
+
+
+def gather(x: Moments, axis: int, ids: NDArray[np.integer]) -> Modelled:
+    """``x[ids]`` along an axis, for concrete ids."""
+    x = x.settled
+    size = x.sizes[axis]
+    out = of(picks.gathered(x.kernel, axis, ids), positive=x.positive)
+    return Modelled(out, lambda g: (cotangent(picks.scattered(g.kernel, axis, ids, size)),))
+
+
+def unfold(x: Moments, axis: int, taps: int, out: int, stride: int, dilation: int, padding: int) -> Modelled:
+    """Windows along an axis: one axis becomes (windows, taps)."""
+    size = x.sizes[axis]
+
+    def pull(g: Cotangent) -> tuple[Cotangent]:
+        euler = _unless(g.euler, axis, axis + 1)
+        if euler is not None and euler.axis > axis:
+            euler = Euler(euler.axis - 1, euler.share)
+        return (cotangent(windows.folded(g.kernel, axis, size, stride, dilation, padding), euler),)
+
+    return Modelled(of(windows.unfolded(x.settled.kernel, axis, taps, out, stride, dilation, padding)), pull)
+
+
+def fold(x: Moments, axis: int, size: int, stride: int, dilation: int, padding: int) -> Modelled:
+    """Windows added up: axes (windows, taps) become one."""
+    out, taps = x.sizes[axis : axis + 2]
+    result = of(windows.folded(x.settled.kernel, axis, size, stride, dilation, padding))
+    return Modelled(result, lambda g: (cotangent(windows.unfolded(g.kernel, axis, taps, out, stride, dilation, padding)),))
+
+
+def noise(sizes: tuple[int, ...], mean_square: float, mean: float, *, positive: bool = False) -> Moments:
+    """Random numbers drawn afresh: independent entries."""
+    return of(kernels.independent(sizes, mean_square, mean), positive=positive)
+
+
+def with_slope(x: Moments, value: float, slope: Moments, share: float | None) -> Modelled:
+    """A loss of mean value ``value`` whose derivative at ``x`` is modelled by the tensor ``slope``.
+
+    By entry when ``share`` is None, else the sum over entries times ``share`` (1 / N for a mean).
+    """
+    kernel = slope.settled.kernel
+    sizes = x.sizes
+
+    def pull(g: Cotangent) -> tuple[Cotangent]:
+        scalar = g.kernel if share is None else g.reshape((1,) * len(sizes)).kernel
+        return (cotangent(kernels.scaled(kernels.product(kernel, scalar), 1.0 if share is None else share)),)
+
+    count = prod(sizes)
+    out = kernels.constant(sizes, value) if share is None else kernels.constant((), share * count * value)
+    return Modelled(of(out), pull)

@@ -1,0 +1,115 @@
+"""Functions of a Gaussian tensor: the kernel of ``f(X)`` from that of ``X``, by Hermite series.
+
+For jointly Gaussian ``u, v`` with unit variance and correlation ``rho``: ``E f(u) g(v) = sum_k a_k b_k rho^k`` with the
+coefficients ``a_k = E[f(u) he_k(u)]`` on the normalised Hermite polynomials (Mehler 1866; O'Donnell 2014, ch. 11.2). The
+series is cut at ``DEGREE`` and the energy left over is put at the next power. Expectations are sums over a fixed grid; a
+function is given by its values there, so that any composition of pointwise ops costs one array.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from netaudit.moments.kernels import Array, Kernel, pair_product, spread
+
+DEGREE = 40
+GRID: Array = np.linspace(-8.0, 8.0, 1601)
+
+
+def _weights() -> Array:
+    density = np.exp(-GRID * GRID / 2)
+    return np.asarray(density / density.sum())
+
+
+def _hermite() -> Array:
+    """Normalised probabilists' Hermite polynomials on the grid, ``(DEGREE + 1, len(GRID))``: he_k = He_k / sqrt(k!)."""
+    rows = [np.ones_like(GRID), GRID]
+    for k in range(1, DEGREE):
+        rows.append((GRID * rows[-1] - np.sqrt(k) * rows[-2]) / np.sqrt(k + 1))
+    return np.array(rows)
+
+
+WEIGHTS = _weights()
+_PROJECTION = _hermite() * WEIGHTS
+
+
+def expectation(values: Array) -> Array:
+    """``E f(Z)`` for standard normal ``Z``, from the values of ``f`` on the grid (last axis)."""
+    return np.asarray(values @ WEIGHTS)
+
+
+def is_log_normal(kernel: Kernel, positive: bool) -> bool:
+    """Whether a tensor known to be positive is modelled as log-normal: keeps 1/x and rsqrt finite."""
+    return positive and bool((kernel.mean > 0).all()) and bool((kernel.second > 0).all())
+
+
+def points(kernel: Kernel, positive: bool = False) -> Array:
+    """The values ``X`` takes at the grid, by segment: shape ``(S or 1 per axis, len(GRID))``."""
+    diagonal = kernel.diagonal()
+    shape = np.broadcast_shapes(diagonal.shape, kernel.mean.shape)
+    mean = np.broadcast_to(kernel.mean, shape)[..., None]
+    if is_log_normal(kernel, positive):
+        spread_ = np.log(np.maximum(np.broadcast_to(diagonal, shape)[..., None] / (mean * mean), 1.0))
+        return np.asarray(np.exp(np.sqrt(spread_) * GRID + np.log(mean) - spread_ / 2))
+    variance = np.maximum(diagonal[..., None] - mean * mean, 0.0)
+    return np.asarray(mean + np.sqrt(variance) * GRID)
+
+
+def correlations(kernel: Kernel, positive: bool = False) -> Array:
+    """The correlation of the underlying Gaussians of ``X_i`` and ``X_j``, by state; 0 where a variance is 0."""
+    diagonal = kernel.diagonal()
+    shape = np.broadcast_shapes(diagonal.shape, kernel.mean.shape)
+    mean = np.broadcast_to(kernel.mean, shape)
+    square = np.broadcast_to(diagonal, shape)
+    if is_log_normal(kernel, positive):
+        variance = np.log(np.maximum(square / (mean * mean), 1.0))
+        covariance = np.log(kernel.second / pair_product(mean, mean, kernel))
+    else:
+        variance = np.maximum(square - mean * mean, 0.0)
+        variance = np.where(variance > 1e-10 * square, variance, 0.0)
+        covariance = kernel.second - pair_product(mean, mean, kernel)
+    scale = np.sqrt(pair_product(variance, variance, kernel))
+    return np.clip(np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0), -1.0, 1.0)
+
+
+def image(values: Array, rho: Array, root: Kernel) -> Kernel:
+    """The kernel of ``f(X)``, from the values of ``f`` at ``points(root)`` and the correlations of ``root``."""
+    values = _by_segment(values, root)
+    energy = expectation(values * values)
+    coefficients = values @ _PROJECTION.T
+    rest = np.maximum(energy - (coefficients * coefficients).sum(-1), 0.0)
+    second = _series(coefficients, np.sqrt(rest), rho, root)
+    return Kernel(root.sizes, root.cuts, second, np.ascontiguousarray(coefficients[..., 0]))
+
+
+def selected_image(values: Array, weight: Array, root: Kernel) -> Kernel:
+    """The kernel of ``f(X)`` for entries that a maximum selected; ``weight`` is their density over that of any entry.
+
+    Which of two entries is selected depends on their neighbours, so pairs share the conditional mean alone.
+    """
+    values = _by_segment(values, root)
+    energy, mean = expectation(weight * values * values), expectation(weight * values)
+    states = [len(cut) + len(cut) ** 2 if size > 1 else 1 for cut, size in zip(root.cuts, root.sizes, strict=True)]
+    second = np.broadcast_to(pair_product(mean, mean, root), states).copy()
+    same = tuple(slice(0, len(cut)) for cut in root.cuts)
+    second[same] = energy
+    return Kernel(root.sizes, root.cuts, second, mean)
+
+
+def _by_segment(values: Array, root: Kernel) -> Array:
+    return np.broadcast_to(values, np.broadcast_shapes(values.shape, (1,) * root.rank + GRID.shape))
+
+
+def _series(coefficients: Array, rest: Array, rho: Array, root: Kernel) -> Array:
+    """``sum_k a_k(s) a_k(t) rho^k`` plus the left-over energy at the next power, by state (Horner)."""
+    tail = np.sign(rho) * np.abs(rho) ** (DEGREE + 1)
+    if coefficients.size == DEGREE + 1:
+        flat = coefficients.reshape(-1)
+        return np.asarray(np.polyval(flat[::-1] ** 2, rho) + rest.reshape(-1)[0] ** 2 * tail)
+    left, right = spread(coefficients, root, 0), spread(coefficients, root, 1)
+    result = spread(rest, root, 0) * spread(rest, root, 1) * tail
+    power = np.ones_like(rho)
+    for k in range(DEGREE + 1):
+        result = result + left[..., k] * right[..., k] * power
+        power = power * rho
+    return np.asarray(result)

@@ -1,0 +1,27 @@
+"""Output formats: each is a function of the report. One file a format, one line in FORMATS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from netaudit.finding import Report
+
+from . import concise, json, text
+from .style import Style
+
+__all__ = ["FORMATS", "Format", "Style"]
+
+
+class Format(Protocol):
+    """A report as text."""
+
+    def __call__(self, report: Report, style: Style, /) -> str:
+        """Render the report."""
+
+
+FORMATS: Mapping[str, Format] = {
+    "full": text.render,
+    "concise": concise.render,
+    "json": json.render,
+}

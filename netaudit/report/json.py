@@ -1,0 +1,149 @@
+"""The report as JSON: versioned, sorted, the same bytes for the same run, no NaN and no infinity."""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from typing import Any, Literal
+
+from netaudit.finding import Coverage, Evidence, Finding, Magnitude, NodeRow, ParamRow, Report, Step, TargetReport
+from netaudit.graph import Site
+
+from . import schema
+from .style import Style
+
+
+def render(report: Report, style: Style) -> str:
+    """The report as one JSON document."""
+    del style
+    return json.dumps(model(report).model_dump(mode="json"), sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def json_schema() -> str:
+    """The JSON Schema of the report."""
+    document: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"netaudit-report-{schema.SCHEMA_VERSION}",
+        **schema.ReportModel.model_json_schema(),
+    }
+    return json.dumps(document, sort_keys=True, indent=2) + "\n"
+
+
+def model(report: Report) -> schema.ReportModel:
+    """The report as validated models."""
+    status: Literal["clean", "findings", "incomplete"] = "incomplete" if report.incomplete else "findings" if report.findings else "clean"
+    return schema.ReportModel(
+        tool=schema.Tool(version=report.version, torch=report.torch, packs=list(report.packs)),
+        run=schema.Run(status=status, seed=report.seed, min_coverage=report.min_coverage),
+        summary=schema.Summary(**{s: report.count(s) for s in ("error", "warning", "info")}),
+        findings=[_finding(f) for f in report.findings],
+        targets=[_target(t) for t in sorted(report.targets, key=lambda t: t.id)],
+    )
+
+
+def number(value: float | None) -> float | None:
+    """A log10 rounded to what is meaningful, so that the last bits do not show; None for what JSON cannot say."""
+    return round(value, 4) + 0.0 if value is not None and isfinite(value) else None
+
+
+def _size(size: Magnitude) -> schema.Size:
+    return schema.Size(log10=number(size.log10), status=size.status)
+
+
+def _site(site: Site | None) -> schema.Location | None:
+    return None if site is None else schema.Location(file=site.file, line=site.line)
+
+
+def _evidence(known: Evidence) -> schema.EvidenceModel:
+    return schema.EvidenceModel(
+        quantity=known.quantity,
+        threshold=number(known.threshold),
+        proved=number(known.proved),
+        forecast=number(known.forecast),
+        measured=number(known.measured),
+        assumptions=known.assumptions,
+    )
+
+
+def _step(step: Step) -> schema.StepModel:
+    return schema.StepModel(
+        label=step.label,
+        module=step.module,
+        proved=number(step.proved),
+        forecast=number(step.forecast),
+        measured=number(step.measured),
+    )
+
+
+def _finding(finding: Finding) -> schema.FindingModel:
+    return schema.FindingModel(
+        code=finding.code,
+        name=finding.name,
+        severity=finding.severity,
+        fingerprint=finding.fingerprint,
+        target=finding.target,
+        module=finding.module,
+        message=finding.message,
+        reason=finding.reason,
+        defined_at=_site(finding.where.created),
+        called_at=_site(finding.where.called),
+        evidence=_evidence(finding.evidence),
+        path=[_step(s) for s in finding.path],
+        help=[schema.HelpModel(text=h.text, outcome=h.outcome) for h in finding.help],
+        also=list(finding.siblings),
+    )
+
+
+def _target(target: TargetReport) -> schema.TargetModel:
+    return schema.TargetModel(
+        id=target.id,
+        tracer=target.tracer,
+        mode=target.mode,
+        cotangent=target.cotangent,
+        inputs=[schema.Input(name=n, dtype=d, shape=list(s)) for n, d, s in target.inputs],
+        inputs_from=target.inputs_from,
+        guess=target.guess,
+        notes=list(target.notes),
+        problems=list(target.problems),
+        coverage=_coverage(target.coverage),
+        nodes=[_node(n) for n in target.nodes],
+        parameters=[_param(p) for p in target.params],
+    )
+
+
+def _coverage(coverage: Coverage) -> schema.Covered:
+    return schema.Covered(
+        calls=coverage.nodes,
+        with_transfer=coverage.ruled,
+        unknown=dict(coverage.unknown),
+        parameters=coverage.params,
+        forecast=coverage.forecast,
+    )
+
+
+def _node(node: NodeRow) -> schema.NodeModel:
+    return schema.NodeModel(
+        id=node.id,
+        op=node.op,
+        module=node.module,
+        shape=list(node.shape),
+        dtype=node.dtype,
+        defined_at=_site(node.where.created),
+        called_at=_site(node.where.called),
+        lipschitz=_size(node.lipschitz),
+        jacobian=list(node.tags),
+        rms=_size(node.rms),
+        gradient_norm=_size(node.gradient_bound),
+        gradient_rms=_size(node.gradient),
+    )
+
+
+def _param(param: ParamRow) -> schema.ParamModel:
+    return schema.ParamModel(
+        name=param.name,
+        shape=list(param.shape),
+        trainable=param.trainable,
+        gradient_norm=_size(param.gradient_bound),
+        gradient_rms=_size(param.gradient),
+        sensitivity=_size(param.sensitivity),
+    )

@@ -1,0 +1,173 @@
+"""The JSON report as pydantic models: the contract with other tools. Changing it is a change of ``SCHEMA_VERSION``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = "1.0"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Location(_Model):
+    """A line of a file; files are relative to the working directory, or to site-packages."""
+
+    file: str
+    line: int
+
+
+class Size(_Model):
+    """A magnitude as log10, with how it is known. Zero, infinite and unknown sizes have a status and no number."""
+
+    log10: float | None
+    status: Literal["proved", "forecast", "measured", "unbounded", "unknown"]
+
+
+class Tool(_Model):
+    """What made the report."""
+
+    name: Literal["netaudit"] = "netaudit"
+    version: str
+    torch: str
+    packs: list[str]
+
+
+class Run(_Model):
+    """How the run ended."""
+
+    status: Literal["clean", "findings", "incomplete"]
+    seed: int
+    min_coverage: float
+
+
+class Input(_Model):
+    """An input of the model."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+
+
+class Covered(_Model):
+    """How much was understood; ``unknown`` counts calls without a transfer by op."""
+
+    calls: int
+    with_transfer: int
+    unknown: dict[str, int]
+    parameters: int
+    forecast: int
+
+
+class NodeModel(_Model):
+    """A call of the model."""
+
+    id: str
+    op: str
+    module: str
+    shape: list[int]
+    dtype: str
+    defined_at: Location | None
+    called_at: Location | None
+    lipschitz: Size
+    jacobian: list[str] = Field(description="proved properties of the Jacobian with respect to the first operand")
+    rms: Size
+    gradient_norm: Size = Field(description="proved bound on the l2 norm of the gradient")
+    gradient_rms: Size
+
+
+class ParamModel(_Model):
+    """A parameter of the model."""
+
+    name: str
+    shape: list[int]
+    trainable: bool
+    gradient_norm: Size
+    gradient_rms: Size
+    sensitivity: Size = Field(description="S = ||W||_F ||G||_F")
+
+
+class StepModel(_Model):
+    """A block of a path and the share of the gradient that reaches it (log10)."""
+
+    label: str
+    module: str
+    proved: float | None
+    forecast: float | None
+    measured: float | None
+
+
+class EvidenceModel(_Model):
+    """What is known of the quantity that a finding is about (log10)."""
+
+    quantity: str
+    threshold: float | None
+    proved: float | None
+    forecast: float | None
+    measured: float | None
+    assumptions: str
+
+
+class HelpModel(_Model):
+    """Something to change; ``outcome`` is empty when the change was not re-analysed."""
+
+    text: str
+    outcome: str
+
+
+class FindingModel(_Model):
+    """One thing worth saying."""
+
+    code: str
+    name: str
+    severity: Literal["error", "warning", "info"]
+    fingerprint: str
+    target: str
+    module: str
+    message: str
+    reason: str
+    defined_at: Location | None
+    called_at: Location | None
+    evidence: EvidenceModel
+    path: list[StepModel]
+    help: list[HelpModel]
+    also: list[str]
+
+
+class TargetModel(_Model):
+    """The audit of one target."""
+
+    id: str
+    tracer: str
+    mode: str
+    cotangent: str
+    inputs: list[Input]
+    inputs_from: str
+    guess: str
+    notes: list[str]
+    problems: list[str]
+    coverage: Covered
+    nodes: list[NodeModel]
+    parameters: list[ParamModel]
+
+
+class Summary(_Model):
+    """How many findings of each severity."""
+
+    error: int
+    warning: int
+    info: int
+
+
+class ReportModel(_Model):
+    """A whole run."""
+
+    schema_version: Literal["1.0"] = "1.0"
+    tool: Tool
+    run: Run
+    summary: Summary
+    findings: list[FindingModel]
+    targets: list[TargetModel]

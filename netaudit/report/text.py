@@ -1,0 +1,149 @@
+"""The report for a terminal: what, where, why, the path as small bars, help, and a line that says what was checked."""
+
+from __future__ import annotations
+
+import io
+import linecache
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from netaudit.finding import Finding, Report, Severity, Step, TargetReport
+
+from .numbers import evidence, short
+from .style import Style
+
+COLORS: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
+SHOWN_STEPS = 8
+BAR = 20
+
+
+def render(report: Report, style: Style) -> str:
+    """All findings of all targets, then a summary line for each target."""
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=style.width,
+        force_terminal=style.color,
+        color_system="standard" if style.color else None,
+        highlight=False,
+        soft_wrap=True,
+    )
+    for finding in report.findings:
+        for line in _finding(finding, style):
+            console.print(line)
+        console.print()
+    for target in report.targets:
+        for line in _summary(target, report, style):
+            console.print(line)
+    return out.getvalue()
+
+
+def _finding(finding: Finding, style: Style) -> Iterator[Text]:
+    color = COLORS[finding.severity]
+    yield Text.assemble((f"{finding.severity}[{finding.code}]", color), " ", (finding.name, "bold"), f": {finding.message}")
+    yield from _place(finding)
+    known = evidence(finding.evidence)
+    if known:
+        yield _note("why", f"{known}" + (f" ({finding.evidence.assumptions})" if finding.evidence.assumptions else ""))
+    if finding.reason:
+        yield _note("why" if not known else "", finding.reason)
+    yield from _path(finding.path, style)
+    for remedy in finding.help:
+        yield _note("help", remedy.text + (f": {remedy.outcome}" if remedy.outcome else " (not re-analysed)"))
+    if finding.siblings:
+        yield _note("also", _listed(finding.siblings, style))
+    yield _note("note", f"netaudit rule {finding.code}")
+
+
+def _note(label: str, text: str) -> Text:
+    head = f"  = {label:<5}" if label else " " * 9
+    return Text.assemble((head, "blue"), " ", text)
+
+
+def _listed(names: Sequence[str], style: Style) -> str:
+    shown = names if style.full else names[:4]
+    rest = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")
+
+
+def _place(finding: Finding) -> Iterator[Text]:
+    where = finding.where
+    site = where.created or where.called
+    module = ".".join(part for part in (finding.module,) if part)
+    label = f"{module} ({where.module_type})" if module and where.module_type else module
+    if site is None:
+        yield Text.assemble((" --> ", "blue"), f"{finding.target}   {label}".rstrip())
+        return
+    called = ""
+    if where.called is not None and where.called != site:
+        same = where.called.file == site.file
+        called = f"   (called at {'' if same else where.called.file}:{where.called.line})"
+    yield Text.assemble((" --> ", "blue"), f"{site.file}:{site.line}", f"   {label}" if label else "", called)
+    code = linecache.getline(site.file, site.line).rstrip()
+    if code.strip():
+        gutter = f"{site.line:>4} | "
+        yield Text("     |", style="blue")
+        yield Text.assemble((gutter, "blue"), code.strip() if len(code) > 110 else code)
+        yield Text("     |", style="blue")
+
+
+def _path(path: Sequence[Step], style: Style) -> Iterator[Text]:
+    if not path:
+        return
+    values = [v for step in path for v in (step.proved, step.forecast) if v is not None and v > float("-inf")]
+    lowest = min([v for v in values if v < 0], default=-1.0)
+    highest = max([v for v in values if v > 0], default=0.0)
+    yield _note("path", "share of the gradient at the end of the path that reaches each block")
+    width = max(len(step.label) for step in path)
+    yield Text(
+        f"          {'block':<{width}}  {'proved <=':>9}  {'forecast':>9}  {short(lowest):>7} {'log':^{BAR - 8}} {short(highest):<6}",
+        style="dim",
+    )
+    shown, skipped = _thinned(path, style)
+    for position, step in enumerate(shown):
+        if position == skipped[0]:
+            yield Text(f"            ... {skipped[1]} more (--full)", style="dim")
+        proved = short(step.proved) if step.proved is not None else "inf"
+        forecast = short(step.forecast) if step.forecast is not None else "?"
+        yield Text(f"          {step.label:<{width}}  {proved:>9}  {forecast:>9}  {_bar(step.forecast, lowest, highest)}")
+
+
+def _thinned(path: Sequence[Step], style: Style) -> tuple[Sequence[Step], tuple[int, int]]:
+    if style.full or len(path) <= SHOWN_STEPS:
+        return path, (-1, 0)
+    half = SHOWN_STEPS // 2
+    return (*path[:half], *path[-half:]), (half, len(path) - SHOWN_STEPS)
+
+
+def _bar(value: float | None, lowest: float, highest: float) -> str:
+    if value is None or value == float("-inf"):
+        return "·" * BAR
+    filled = round(BAR * (value - lowest) / max(highest - lowest, 1e-9))
+    filled = min(max(filled, 0), BAR)
+    return "█" * filled + "·" * (BAR - filled)
+
+
+def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Text]:
+    counts = [(s, sum(f.severity == s for f in target.findings)) for s in ("error", "warning", "info")]
+    said = ", ".join(f"{n} {s}{'s' if n > 1 and s != 'info' else ''}" for s, n in counts if n)
+    incomplete = target in report.incomplete
+    verdict = said or ("not checked" if incomplete and not target.coverage.nodes else "clean")
+    style_name = "bold red" if counts[0][1] or incomplete else "bold yellow" if counts[1][1] else "bold green"
+    c = target.coverage
+    parts = []
+    if c.nodes:
+        parts.append(f"{c.nodes} calls, {c.ruled} with a transfer, {c.nodes - c.ruled} unknown")
+        parts.append(f"{c.forecast} of {c.params} parameters forecast")
+        parts.append(f"{target.tracer}, {target.mode} mode, {target.cotangent}")
+    if style.timings:
+        parts.append(", ".join(f"{k} {v:.2f} s" for k, v in target.seconds.items()))
+    yield Text.assemble((f"{target.id}: ", "bold"), (verdict, style_name), "".join(f" · {p}" for p in parts))
+    if target.guess:
+        yield Text(f"  {target.guess}", style="yellow")
+    for problem in target.problems:
+        yield Text.assemble(("  incomplete: ", "bold red"), problem)
+    if c.nodes and c.share < report.min_coverage:
+        unknown = ", ".join(f"{op} ({n})" if n > 1 else op for op, n in c.unknown.items())
+        yield Text.assemble(("  incomplete: ", "bold red"), f"no transfer for {unknown} (--min-coverage {report.min_coverage:g})")

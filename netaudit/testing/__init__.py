@@ -1,0 +1,33 @@
+"""What a pack needs to test itself: its ops against autograd and large samples, its checks against their own examples.
+
+``Case`` is one call of an op. ``applied`` traces it through the whole pipeline; ``broken_axioms``, ``search`` with ``unsound``
+and ``loose``, and ``misjudged`` say in sentences what is wrong, or nothing. ``codes`` audits a model written in a docstring.
+"""
+
+from netaudit.testing.axioms import broken_axioms
+from netaudit.testing.case import Applied, Case, Law, applied, facts_of, normal
+from netaudit.testing.examples import codes, examples
+from netaudit.testing.points import inside, points
+from netaudit.testing.sampling import misjudged
+from netaudit.testing.search import Found, jacobians, local_gain, loose, search, unsound
+
+__all__ = [
+    "Applied",
+    "Case",
+    "Found",
+    "Law",
+    "applied",
+    "broken_axioms",
+    "codes",
+    "examples",
+    "facts_of",
+    "inside",
+    "jacobians",
+    "local_gain",
+    "loose",
+    "misjudged",
+    "normal",
+    "points",
+    "search",
+    "unsound",
+]

@@ -1,0 +1,1 @@
+"""Checks of the built-in pack, one a file."""

@@ -1,0 +1,100 @@
+"""NA301."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from netaudit import Audit, Evidence, Remark, check
+from netaudit_rules.checks.common import culprit, module_of, owner_site, scientific, steps, trained
+
+LIMIT = 2.0
+"""log10 of S above which a weight's gradient is too large: on 300 models healthy ones stay below 99, faults above 280."""
+RMS_LIMIT = 3.0
+"""log10 of a gradient RMS that is too large whatever the weight's scale."""
+CERTAIN = 2.0
+"""Decades beyond a limit that make it an error."""
+
+
+@check("NA301", severity="warning", needs={"graph", "weights"})
+def exploding_gradient(audit: Audit) -> Iterator[Remark]:
+    """A parameter is forecast to receive a gradient that is far too large.
+
+    Why:
+        With a gradient that is huge against the loss, the first step of plain SGD throws the weights away, and in half
+        precision the backward pass overflows. Gains above one that multiply over depth are the usual cause: weights
+        initialised too large, residual branches that are added unscaled, recurrences.
+
+    How it is found:
+        The backward sweep forecasts every gradient. Flagged when ``S = ||W||_F ||G||_F`` exceeds 100 or the gradient's RMS
+        exceeds 1000, an error 100 times beyond. Worst-case Lipschitz products are not used: they are huge for healthy nets.
+
+    Flagged:
+        ```python
+        import torch
+        from torch import nn
+
+        def build():
+            layers = [m for _ in range(20) for m in (nn.Linear(64, 64), nn.ReLU())]
+            model = nn.Sequential(*layers, nn.Linear(64, 10))
+            for m in model:
+                if isinstance(m, nn.Linear):
+                    nn.init.normal_(m.weight, std=0.5)
+            return model
+
+        def example_inputs():
+            return torch.randn(32, 64)
+
+        def loss(model, inputs):
+            return nn.functional.cross_entropy(model(inputs), torch.arange(32) % 10)
+        ```
+
+    Clean:
+        ```python
+        import torch
+        from torch import nn
+
+        def build():
+            layers = [m for _ in range(20) for m in (nn.Linear(64, 64), nn.ReLU())]
+            model = nn.Sequential(*layers, nn.Linear(64, 10))
+            for m in model:
+                if isinstance(m, nn.Linear):
+                    nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
+            return model
+
+        def example_inputs():
+            return torch.randn(32, 64)
+
+        def loss(model, inputs):
+            return nn.functional.cross_entropy(model(inputs), torch.arange(32) % 10)
+        ```
+
+    References:
+        Pascanu et al. 2013, section 2; Schoenholz et al. 2017, section 3; Zhang et al. 2019 (Fixup), section 2.
+    """
+    found = [(name, excess, s) for name, excess, s in _excesses(audit) if excess > 0]
+    if found:
+        yield _remark(audit, sorted(found, key=lambda item: -item[1]))
+
+
+def _excesses(audit: Audit) -> Iterator[tuple[str, float, float]]:
+    """For each trained parameter, by how many decades it exceeds its nearest limit."""
+    for name, _ in trained(audit):
+        s, gradient = audit.flow.sensitivity(name), audit.flow.params[name].forecast
+        if s is not None and gradient is not None:
+            yield name, max(s - LIMIT, gradient - audit.flow.reference - RMS_LIMIT), s
+
+
+def _remark(audit: Audit, found: Sequence[tuple[str, float, float]]) -> Remark:
+    worst, excess, s = found[0]
+    path = audit.flow.path(audit.graph.params[worst].node)[1:]
+    module = culprit(audit.flow, path) or module_of(worst)
+    return Remark(
+        message=f"`{worst}` is forecast to receive an exploding gradient: S = {scientific(s)} (limit {scientific(LIMIT)})",
+        module=module,
+        where=owner_site(audit, module, audit.facts.nodes[path[0]].where if path else audit.graph.params[worst].where),
+        severity="error" if excess > CERTAIN else "warning",
+        reason=f"S = ||W||_F ||G||_F is the change of the loss for a 100 % change of the weight; {len(found)} parameters are above a limit",
+        evidence=Evidence("S", LIMIT, None, s, None, "mean-field over random inputs and weights"),
+        path=steps(audit.flow, path),
+        siblings=tuple(name for name, _, _ in found[1:]),
+    )

@@ -1,0 +1,99 @@
+"""NA201."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from netaudit import Audit, Evidence, Remark, check
+from netaudit_rules.checks.common import culprit, is_matrix, module_of, owner_site, scientific, steps, trained
+
+LIMIT = -5.0
+"""log10 of S below which a weight practically does not learn: on 300 models healthy ones stay above 1e-4, vanishing below 2e-6."""
+CERTAIN = LIMIT - 2.0
+"""A margin of 100 to the limit, beyond any error of the forecast seen on small models: an error rather than a warning."""
+
+
+@check("NA201", severity="warning", needs={"graph", "weights"})
+def vanishing_gradient(audit: Audit) -> Iterator[Remark]:
+    """A parameter is forecast to receive almost no gradient.
+
+    Why:
+        A weight whose gradient is tiny against its own scale does not move: the layers it belongs to stay as they were
+        initialised. Saturating activations, default initialisation in deep plain stacks and small scales multiply into it.
+
+    How it is found:
+        The backward sweep forecasts the gradient of every parameter. ``S = ||W||_F ||G||_F`` is the change of the loss for a
+        100 % change of the weight; it does not depend on width or on the scale of W. Flagged below 1e-5, an error below
+        1e-7. Parameters that are zero only because a factor is zero-initialised, and that recover once it has moved (ReZero,
+        zero-initialised heads, LoRA), are not flagged; nor are biases whose effect a normalisation removes.
+
+    Flagged:
+        ```python
+        import torch
+        from torch import nn
+
+        def build():
+            layers = [m for _ in range(12) for m in (nn.Linear(64, 64), nn.Sigmoid())]
+            return nn.Sequential(*layers, nn.Linear(64, 10))
+
+        def example_inputs():
+            return torch.randn(32, 64)
+        ```
+
+    Clean:
+        ```python
+        import torch
+        from torch import nn
+
+        def build():
+            layers = [m for _ in range(12) for m in (nn.Linear(64, 64), nn.ReLU())]
+            model = nn.Sequential(*layers, nn.Linear(64, 10))
+            for m in model:
+                if isinstance(m, nn.Linear):
+                    nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
+            return model
+
+        def example_inputs():
+            return torch.randn(32, 64)
+        ```
+
+    References:
+        Glorot & Bengio 2010, section 4; Schoenholz et al. 2017, section 3; He et al. 2015, section 2.2.
+    """
+    found = [(name, s) for name, s in _sensitivities(audit) if s < LIMIT and not _recovers(audit, name)]
+    if found:
+        yield _remark(audit, sorted(found, key=lambda item: item[1]))
+
+
+def _sensitivities(audit: Audit) -> Iterator[tuple[str, float]]:
+    """Weights (not biases, gains or other vectors) that a gradient reaches."""
+    for name, info in trained(audit):
+        s = audit.flow.sensitivity(name)
+        if s is not None and is_matrix(info.shape) and info.node in audit.flow.reached:
+            yield name, s
+
+
+def _recovers(audit: Audit, name: str) -> bool:
+    """Whether the gradient is there once zero-initialised factors have moved."""
+    if audit.later is None:
+        return False
+    s = audit.later.sensitivity(name)
+    return s is not None and s >= LIMIT
+
+
+def _remark(audit: Audit, found: Sequence[tuple[str, float]]) -> Remark:
+    worst, s = found[0]
+    path = audit.flow.path(audit.graph.params[worst].node)[1:]
+    module = culprit(audit.flow, path) or module_of(worst)
+    shown = steps(audit.flow, path)
+    first = shown[0] if shown else None
+    return Remark(
+        message=f"`{worst}` is forecast to receive almost no gradient: S = {scientific(s)} (limit {scientific(LIMIT)})",
+        module=module,
+        where=owner_site(audit, module, audit.facts.nodes[path[0]].where if path else audit.graph.params[worst].where),
+        severity="error" if s < CERTAIN else "warning",
+        reason=f"S = ||W||_F ||G||_F is the change of the loss for a 100 % change of the weight; {len(found)} weights are below the limit",
+        evidence=Evidence("S", LIMIT, first.proved if first else None, s, None, "mean-field over random inputs and weights"),
+        path=shown,
+        siblings=tuple(name for name, _ in found[1:]),
+    )

@@ -1,0 +1,81 @@
+"""Directions: rows divided by their length, centred rows, weight normalisation."""
+
+from __future__ import annotations
+
+from math import inf, isinf, prod, sqrt
+
+import numpy as np
+
+from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Tag, Var, modelled, transfer, up
+
+from .common import axes_of, axis_of, linear_jacobian, no_gradient, real
+
+
+@transfer(
+    "netaudit.l2_normalize",
+    source="x / sqrt(|x|^2 + eps): 1 / sqrt(eps) at 0; x / max(|x|, eps) and x / (|x| + eps): 1 / eps",
+    degree="0 up to eps",
+    kinks="x = 0 when eps = 0: NaN",
+)
+def l2_normalize(node: Node, x: Signal) -> Effect:
+    """A row divided by its length: outside the eps ball ``J = (I - uu') / |x|``, a projection over the length."""
+    eps, style = real(node.args.get("eps")), str(node.args.get("style"))
+    over = axes_of(node.args["dim"], len(x.shape))
+    count = prod(x.shape[a] for a in over)
+    lip = inf if eps <= 0 else up(1 / sqrt(eps)) if style == "root" else up(1 / eps)
+    why = f"1 / {'sqrt(eps)' if style == 'root' else 'eps'}, eps = {eps:g}"
+    jac = Jacobian(
+        lip,
+        "infinite" if isinf(lip) else "exact",
+        why,
+        frozenset({"symmetric", "psd", "scale-invariant"}),
+        attained="x = 0",
+        spectrum="{0, 1 / |x|} outside the eps ball",
+    )
+    inside = eps / count if style == "root" else eps * eps / count
+
+    def model(v: Var) -> Var:
+        return v.normalise(over, inside, subtract_mean=False).scale(1 / sqrt(count))
+
+    moments, pull = modelled(model, x)
+    return Effect(Signal(node.shape, Interval(-1.0, 1.0), RowNorm(up(1.0), over), moments), (jac,), pull)
+
+
+@transfer("netaudit.center", source="C = I - 11'/n is an orthogonal projection", degree="1")
+def center(node: Node, x: Signal) -> Effect:
+    """``x - mean(x)``: 1 for n >= 2, the null space is the constants."""
+    over = axes_of(node.args["dim"], len(x.shape))
+    count = prod(x.shape[a] for a in over)
+    tags: frozenset[Tag] = frozenset({"linear", "projection", "symmetric", "psd", "rank-deficient"})
+    jac = Jacobian(1.0, "exact", "an orthogonal projection", tags, spectrum="{0, 1}", nullspace="span{1}")
+    jac = jac if count > 1 else no_gradient("one entry, less itself")
+    moments, pull = modelled(lambda v: v.centre(*over), x)
+    rows = x.rows
+    if rows is not None and not set(over) <= {a % len(x.shape) for a in rows.axes}:
+        rows = RowNorm(up(2 * rows.bound), rows.axes)  # the mean of other rows is no longer than a row
+    return Effect(Signal(node.shape, (x.range - x.range) * Interval(1 - 1 / count, 1 - 1 / count), rows, moments), (jac,), pull)
+
+
+@transfer(
+    "aten._weight_norm",
+    source="w_i = g_i v_i / |v_i|: dw / dg_i = v_i / |v_i|, dw / dv_i = g_i (I - uu') / |v_i|",
+    degree="0 in v, 1 in g",
+    kinks="v = 0: NaN",
+)
+def weight_norm(node: Node, v: Signal, g: Signal) -> Effect:
+    """``w = g v / |v|`` over all axes but ``dim``: orthogonal to v, scale ``g / |v|``."""
+    dim = axis_of(node, len(v.shape))
+    over = tuple(a for a in range(len(v.shape)) if a != dim)
+    count = prod(v.shape[a] for a in over)
+    least = inf
+    if v.value is not None:
+        least = float(np.sqrt((v.value.astype(np.float64) ** 2).sum(over)).min())
+    lip = up(g.range.magnitude / least) if least not in (0.0, inf) else inf
+    by_v = Jacobian(lip, "infinite" if isinf(lip) else "upper", "max |g| / min |v|", frozenset({"rank-deficient"}))
+    by_g = linear_jacobian(1.0, "unit vectors")
+
+    def model(a: Var, b: Var) -> Var:
+        return a.normalise(over, 0.0, subtract_mean=False).scale(1 / sqrt(count)) * b
+
+    moments, pull = modelled(model, v, g)
+    return Effect(Signal(node.shape, Interval(-g.range.magnitude, g.range.magnitude), None, moments), (by_v, by_g), pull)

@@ -1,0 +1,144 @@
+"""Ops that pick entries by index, and writes into a part of a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from netaudit import Effect, Jacobian, Node, Signal, Var, joined, modelled, transfer
+
+from .common import axis_of, integer, linear_jacobian, no_gradient, root
+from .shape import span
+
+# writes -----------------------------------------------------------------------------------------------------------------
+
+
+def _written_effect(node: Node, x: Signal, part: Signal, axis: int, start: int, stop: int, step: int) -> Effect:
+    def model(v: Var, w: Var) -> Var:
+        w = w.reshape(*v.sizes[:axis], len(range(start, stop, step)), *v.sizes[axis + 1 :])
+        return joined([p for p in (v.slice(axis, 0, start), w, v.slice(axis, stop, v.sizes[axis])) if p.sizes[axis]], axis)
+
+    moments, pull = modelled(model, x, part) if step == 1 else (None, None)
+    keep = Jacobian(1.0, "exact", "the entries that are not overwritten", frozenset({"linear", "selection", "projection"}))
+    put = Jacobian(1.0, "exact", "entries put in place", frozenset({"linear", "isometry"}))
+    return Effect(Signal(node.shape, x.range.hull(part.range), None, moments), (keep, put), pull)
+
+
+@transfer("aten.slice_scatter", source="a projection and an embedding", degree="1")
+def slice_scatter(node: Node, x: Signal, part: Signal) -> Effect:
+    """A range of an axis overwritten."""
+    axis = axis_of(node, len(x.shape))
+    return _written_effect(node, x, part, axis, *span(node, x.shape[axis]))
+
+
+@transfer("aten.select_scatter", source="a projection and an embedding", degree="1")
+def select_scatter(node: Node, x: Signal, part: Signal) -> Effect:
+    """One index of an axis overwritten."""
+    axis = axis_of(node, len(x.shape))
+    index = integer(node, "index") % x.shape[axis]
+    return _written_effect(node, x, part, axis, index, index + 1, 1)
+
+
+@transfer("aten.copy", source="a copy with broadcasting", degree="1")
+def copy(node: Node, _x: Signal, source: Signal, *_: Signal | None) -> Effect:
+    """The second tensor, broadcast to the shape of the first."""
+    times = prod(node.shape) / max(source.count, 1)
+    moments, pull = modelled(lambda _v, w: w.expand(*node.shape), None, source)
+    jac = linear_jacobian(root(times), f"every entry is used {times:g} times")
+    zero = no_gradient("overwritten")
+    rows = source.rows if source.shape == node.shape else None
+    return Effect(Signal(node.shape, source.range, rows, moments), (zero, jac), pull)
+
+
+# gathers ----------------------------------------------------------------------------------------------------------------
+
+
+def _most_used(ids: np.ndarray | None, bound: int) -> tuple[int, str]:
+    if ids is None or ids.size == 0:
+        return bound, f"one entry may be picked up to {bound} times"
+    most = int(np.unique(ids, return_counts=True)[1].max())
+    return most, f"an entry is picked up to {most} times by these indices"
+
+
+def gather_effect(node: Node, x: Signal, ids: Signal, axis: int, place: int) -> Effect:
+    """``x[ids]`` along an axis. ``place`` is the operand slot of the indices; others carry nothing."""
+    most, why = _most_used(ids.value if ids.constant else None, max(ids.count, 1))
+    jac = linear_jacobian(root(most), why, "exact" if ids.constant else "upper")
+    slots: list[Jacobian | None] = [None] * len(node.operands)
+    slots[0] = jac
+    slots[place] = no_gradient("indices")
+    if ids.value is None or not np.issubdtype(ids.value.dtype, np.integer):
+        return Effect(Signal(node.shape, x.range), tuple(slots))
+    picked = np.where(ids.value < 0, ids.value + x.shape[axis], ids.value)
+    others = (None,) * (len(node.operands) - 1)
+    moments, pull = modelled(lambda v, *_: v.gather(axis, picked).reshape(*node.shape), x, *others)
+    return Effect(Signal(node.shape, x.range, None, moments), tuple(slots), pull)
+
+
+@transfer("aten.index_select", source="J is a gather: ||J|| = sqrt(max multiplicity)", degree="1")
+def index_select(node: Node, x: Signal, ids: Signal) -> Effect:
+    """Entries of an axis picked by index."""
+    return gather_effect(node, x, ids, axis_of(node, len(x.shape)), 1)
+
+
+@transfer("aten.index", source="J is a gather: ||J|| = sqrt(max multiplicity)", degree="1")
+def index(node: Node, x: Signal, *ids: Signal | None) -> Effect:
+    """Advanced indexing by integer or boolean tensors."""
+    given = [(i, s) for i, s in enumerate(ids) if s is not None]
+    adjacent = [i for i, _ in given] == list(range(given[0][0], given[0][0] + len(given))) if given else False
+    if not adjacent or any(s.value is None for _, s in given):
+        jac = [None if s is None else no_gradient("indices") for s in ids]
+        return Effect(
+            Signal(node.shape, x.range), (linear_jacobian(root(max(prod(node.shape), 1)), "indices are not known", "upper"), *jac)
+        )
+    start = given[0][0]
+    flat, taken = _flat_index([s for _, s in given], x.shape[start:])
+    lead, rest = x.shape[:start], x.shape[start + taken :]
+    merged = (*lead, prod(x.shape[start : start + taken]), *rest)
+    fixed = all(s.constant for _, s in given)
+    once = len(given) == 1 and given[0][1].value is not None and given[0][1].value.dtype == np.bool_
+    most, why = _most_used(flat if fixed else None, 1 if once else max(flat.size, 1))
+    others = [None if s is None else no_gradient("indices") for s in ids]
+    empty_slots = (None,) * len(ids)
+    moments, pull = modelled(lambda v, *_: v.reshape(*merged).gather(start, flat).reshape(*node.shape), x, *empty_slots)
+    return Effect(
+        Signal(node.shape, x.range, None, moments), (linear_jacobian(root(most), why, "exact" if fixed else "upper"), *others), pull
+    )
+
+
+def _flat_index(ids: Sequence[Signal], sizes: tuple[int, ...]) -> tuple[np.ndarray, int]:
+    """Several index tensors on adjacent axes as one index into the merged axis, and how many axes they take."""
+    arrays = [np.asarray(s.value) for s in ids]
+    if len(arrays) == 1 and arrays[0].dtype == np.bool_:
+        return np.flatnonzero(arrays[0]), arrays[0].ndim
+    flat: np.ndarray = np.zeros((), dtype=np.int64)
+    for array, size in zip(np.broadcast_arrays(*arrays), sizes, strict=False):
+        flat = flat * size + np.where(array < 0, array + size, array)
+    return flat, len(arrays)
+
+
+@transfer("aten.gather", "aten.take_along_dim", source="J is a gather: ||J|| = sqrt(max multiplicity)", degree="1")
+def gather(node: Node, x: Signal, _ids: Signal) -> Effect:
+    """One entry per index along an axis, other axes aligned: at most the axis' output length copies of an entry."""
+    if node.args.get("dim", 0) is None:  # take_along_dim of everything as one axis
+        return Effect(
+            Signal(node.shape, x.range),
+            (linear_jacobian(root(max(prod(node.shape), 1)), "at most once an index", "upper"), no_gradient("indices")),
+        )
+    axis = axis_of(node, len(x.shape))
+    others = (n // max(x.shape[a], 1) for a, n in enumerate(node.shape) if a != axis)
+    most = (node.shape[axis] if node.shape else 1) * prod(max(n, 1) for n in others)
+    jac = linear_jacobian(root(max(most, 1)), f"an entry is picked at most {most} times", "upper")
+    index_jac = no_gradient("indices")
+    same = tuple(node.shape[a] == x.shape[a] or a == axis for a in range(len(x.shape)))
+    if not all(same):
+        return Effect(Signal(node.shape, x.range), (jac, index_jac))
+    moments, pull = modelled(lambda v, _i: _some_of(v, axis, node.shape), x, None)
+    return Effect(Signal(node.shape, x.range, None, moments), (jac, index_jac), pull)
+
+
+def _some_of(v: Var, axis: int, shape: tuple[int, ...]) -> Var:
+    """Entries picked one by one are modelled as any entries of the axis: as many distinct ones as there are."""
+    return v.slice(axis, 0, shape[axis]) if shape[axis] <= v.sizes[axis] else v.slice(axis, 0, 1).expand(*shape)

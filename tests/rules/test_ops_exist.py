@@ -1,0 +1,31 @@
+"""The keys of the catalogue are ops that torch has, or composites that netaudit makes."""
+
+import pytest
+import torch
+
+from netaudit.intake.composites import TABLE
+from netaudit.pack import Catalog, installed
+
+CATALOG = installed()
+NOT_YET_RECOGNISED = {
+    "netaudit.rotary": "no pattern makes it; a pack may fold its own",
+}
+
+
+@pytest.mark.parametrize("op", sorted(op for op in CATALOG.transfers if not op.startswith("netaudit.")))
+def test_torch_has_the_op(op: str) -> None:
+    namespace, _, name = op.partition(".")
+    assert hasattr(getattr(torch.ops, namespace), name), f"torch {torch.__version__} has no {op}"
+
+
+def test_every_composite_that_is_recognised_has_a_transfer() -> None:
+    assert {composite.op for composite in TABLE} <= set(CATALOG.transfers)
+
+
+def test_every_composite_with_a_transfer_is_recognised() -> None:
+    composites = {op for op in CATALOG.transfers if op.startswith("netaudit.")}
+    assert composites - {composite.op for composite in TABLE} == set(NOT_YET_RECOGNISED)
+
+
+def test_every_transfer_has_a_text_and_a_source(catalog: Catalog) -> None:
+    assert [op for op, transfer in catalog.transfers.items() if not transfer.doc or not transfer.source] == []

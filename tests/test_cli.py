@@ -1,0 +1,230 @@
+"""The command line as a user meets it: output, exit codes, and one clear line for every kind of bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "netaudit", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **env}, timeout=120, check=False)
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text, encoding="utf-8")
+    return name
+
+
+GOOD = """
+import torch
+from torch import nn
+def build(): return nn.Linear(4, 4)
+def example_inputs(): return torch.randn(2, 4)
+"""
+
+RAISES_IN_INIT = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        raise ValueError("no width")
+    def forward(self, x): ...
+"""
+RAISES_IN_FORWARD = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(1))
+    def forward(self, x):
+        raise RuntimeError("boom")
+def example_inputs(): return torch.ones(1)
+"""
+DATA_DEPENDENT = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(4, 4)
+    def forward(self, x):
+        return self.a(x) if x.sum() > 0 else x
+def example_inputs(): return torch.ones(2, 4)
+"""
+NOT_FINITE = """
+import torch
+from torch import nn
+def build():
+    model = nn.Linear(4, 4)
+    model.weight.data[0, 0] = float("nan")
+    return model
+def example_inputs(): return torch.ones(2, 4)
+"""
+UNKNOWN_OP = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(4, 4)
+    def forward(self, x):
+        return torch.linalg.matrix_exp(self.a(x))
+def example_inputs(): return torch.ones(4, 4)
+"""
+
+# name -> (file text, arguments, exit code, what the message must contain)
+BAD = {
+    "missing file": ("", ("nowhere.py",), 2, ("nowhere.py", "no file")),
+    "syntax error": ("x = = 1", ("model.py",), 2, ("model.py:1", "SyntaxError")),
+    "raises in __init__": (RAISES_IN_INIT, ("model.py",), 2, ("model.py:5", "no width")),
+    "forward raises": (RAISES_IN_FORWARD, ("model.py",), 3, ("model.py:9", "boom", "incomplete")),
+    "wrong input shape": (GOOD, ("model.py", "--input", "f32[2,5]"), 3, ("2x5 and 4x4", "incomplete")),
+    "no model in the file": ("x = 1", ("model.py",), 2, ("no model", "model.py", "build()")),
+    "unknown rule": (GOOD, ("model.py", "--select", "NA2O1"), 2, ("NA2O1", "did you mean")),
+    "unknown format": (GOOD, ("model.py", "-o", "jsno"), 2, ("jsno", "json")),
+    "unknown fail level": (GOOD, ("model.py", "--fail-level", "warn"), 2, ("warn", "warning")),
+    "unknown name": (GOOD, ("model.py:Nett",), 2, ("Nett",)),
+    "unknown argument": (GOOD, ("model.py", "--arg", "depth=3"), 2, ("depth",)),
+    "bad input spec": (GOOD, ("model.py", "--input", "x=f33[2,4]"), 2, ("f33", "f32")),
+    "unknown option": (GOOD, ("model.py", "--inptu", "x"), 2, ("--inptu", "--input")),
+    "output folder missing": (GOOD, ("model.py", "-o", "json=no/where.json"), 2, ("no/where.json",)),
+    "hangs": ("while True: pass", ("model.py", "--timeout", "2"), 2, ("2 seconds",)),
+    "data-dependent": (DATA_DEPENDENT, ("model.py",), 0, ("one path only", "model.py:9", "depends on the data")),
+    "not finite": (NOT_FINITE, ("model.py",), 1, ("NA003", "weight", "NaN")),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_clear_message(tmp_path: Path, case: str) -> None:
+    text, arguments, code, words = BAD[case]
+    if text:
+        write(tmp_path, "model.py", text)
+    done = run("check", *arguments, cwd=tmp_path)
+    said = done.stdout + done.stderr
+    assert done.returncode == code, said
+    for word in words:
+        assert word in said, said
+    assert "Traceback" not in said
+
+
+def test_corrupt_checkpoint(tmp_path: Path) -> None:
+    write(tmp_path, "model.py", GOOD)
+    (tmp_path / "w.safetensors").write_bytes(b"\x00" * 64)
+    done = run("check", "model.py", "--weights", "w.safetensors", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "w.safetensors" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_configuration_key(tmp_path: Path) -> None:
+    write(tmp_path, "model.py", GOOD)
+    write(tmp_path, "pyproject.toml", "[tool.netaudit]\nselct = ['NA2']\n")
+    done = run("check", "model.py", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean 'select'" in done.stderr
+
+
+def test_nothing_to_check(tmp_path: Path) -> None:
+    done = run("check", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nothing to check" in done.stderr
+
+
+def test_verbose_shows_where_it_failed(tmp_path: Path) -> None:
+    write(tmp_path, "model.py", "raise ValueError('on import')")
+    assert "Traceback" in run("check", "model.py", "--verbose", cwd=tmp_path).stderr
+
+
+# results ----------------------------------------------------------------------------------------------------------------
+
+
+def test_exit_codes_follow_the_findings() -> None:
+    sick, well = str(EXAMPLES / "deep_sigmoid.py"), str(EXAMPLES / "resnet.py")
+    assert run("check", well, "-o", "concise").returncode == 0
+    assert run("check", sick, "-o", "concise").returncode == 1
+    assert run("check", sick, "-o", "concise", "--exit-zero").returncode == 0
+    assert run("check", sick, "-o", "concise", "--ignore", "NA201").returncode == 0
+    assert run("check", sick, "-o", "concise", "--select", "NA3").returncode == 0
+    assert run("check", sick, "-o", "concise", "--select", "vanishing-gradient").returncode == 1
+
+
+def test_an_op_without_a_transfer_is_never_called_clean(tmp_path: Path) -> None:
+    write(tmp_path, "model.py", UNKNOWN_OP)
+    done = run("check", "model.py", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "no transfer for aten.linalg_matrix_exp" in done.stdout
+    assert run("check", "model.py", "--min-coverage", "0.4", cwd=tmp_path).returncode == 0
+
+
+def test_json_is_valid_by_its_own_schema_and_the_same_twice(tmp_path: Path) -> None:
+    schema = json.loads(run("schema").stdout)
+    target = str(EXAMPLES / "deep_sigmoid.py")
+    first, second = (run("check", target, "-o", "json").stdout for _ in range(2))
+    assert first == second
+    report = json.loads(first, parse_constant=lambda word: pytest.fail(f"bare {word} in JSON"))
+    jsonschema.validate(report, schema)
+    assert report["findings"][0]["code"] == "NA201"
+    assert report["targets"][0]["coverage"]["unknown"] == {}
+    assert run("check", target, "-o", "concise", "-o", f"json={tmp_path / 'out.json'}").stdout.count("\n") == 1
+    assert (tmp_path / "out.json").read_text(encoding="utf-8") == first
+
+
+def test_several_targets_in_one_run() -> None:
+    done = run("check", str(EXAMPLES / "resnet.py"), str(EXAMPLES / "detached_encoder.py"), "-o", "json")
+    assert done.returncode == 1
+    assert len(json.loads(done.stdout)["targets"]) == 2
+
+
+def test_the_node_table_lists_calls_and_parameters() -> None:
+    done = run("nodes", str(EXAMPLES / "deep_sigmoid.py"))
+    assert done.returncode == 0
+    assert "sigmoid" in done.stdout
+    assert "body.0.weight" in done.stdout
+    assert "0.25" in done.stdout
+
+
+def test_a_closed_pipe_is_silent() -> None:
+    command = f"{sys.executable} -m netaudit rule --all | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def test_no_colour_when_piped() -> None:
+    target = str(EXAMPLES / "detached_encoder.py")
+    assert "\x1b" not in run("check", target).stdout
+    assert "\x1b" in run("check", target, FORCE_COLOR="1").stdout
+    assert "\x1b" not in run("check", target, FORCE_COLOR="1", NO_COLOR="1").stdout
+
+
+# start-up ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("rule", "NA201"), ("rule", "--all"), ("version",), ("check", "--help")])
+def test_light_commands_do_not_import_torch(arguments: tuple[str, ...]) -> None:
+    code = "import sys; sys.argv = ['netaudit', *sys.argv[1:]]\nfrom netaudit.cli import _run\ncode = _run(sys.argv[1:])\n"
+    code += "assert 'torch' not in sys.modules and 'numpy' not in sys.modules, 'torch or numpy was imported'\nsys.exit(code)"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_rule_is_explained_within_its_budget() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run("rule", "NA201")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.7  # 0.35 s, twice that on a loaded machine
+
+
+def test_did_you_mean_for_rules() -> None:
+    done = run("rule", "vanishing-gradent")
+    assert done.returncode == 2
+    assert "vanishing-gradient" in done.stderr
