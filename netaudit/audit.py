@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf, isinf, log10, sqrt
 
+import numpy as np
+
 from .check import Audit, Check, Remark
 from .errors import ConfigError, NetauditError, TraceError, did_you_mean
 from .facts import Facts, Leaves, derive
@@ -71,11 +73,12 @@ def analyse(subject: Subject, catalog: Catalog, settings: Settings) -> Analysis:
     clock.lap("lower")
     known = leaves(lowered, Assumed(guessed=bool(subject.guess)), settings.effort)
     clock.lap("norms")
-    facts = derive(lowered.graph, known, catalog)
-    clock.lap("facts")
-    first = flow(facts)
-    later = _once_moved(lowered.graph, known, facts, first, catalog)
-    clock.lap("flow")
+    with np.errstate(all="ignore"):  # a model that overflows is a finding, not a warning of numpy's
+        facts = derive(lowered.graph, known, catalog)
+        clock.lap("facts")
+        first = flow(facts)
+        later = _once_moved(lowered.graph, known, facts, first, catalog)
+        clock.lap("flow")
     return Analysis(subject, lowered, known, facts, first, later, clock.laps)
 
 
@@ -125,7 +128,9 @@ def _with_moved(graph: Graph, known: Leaves, moved: Mapping[str, Signal]) -> Lea
         if stale & set(node.inputs):
             stale.add(node.name)
     kept = {name: signal for name, signal in known.signals.items() if name not in stale}
-    return replace(known, signals={**kept, **moved})
+    nodes = graph.by_name()
+    norms = {(user, slot): norm for (user, slot), norm in known.norms.items() if nodes[user].operands[slot] not in stale}
+    return replace(known, signals={**kept, **moved}, norms=norms)
 
 
 def _is_asleep(signal: Signal) -> bool:
@@ -254,7 +259,7 @@ def proved(log: float) -> Magnitude:
 
 def forecast(log: float | None) -> Magnitude:
     """A forecast size from its log10; None is unknown, -inf is a forecast of exactly zero."""
-    return Magnitude(None, "unknown") if log is None else Magnitude(None if isinf(log) else log, "forecast")
+    return Magnitude(None, "unknown") if log is None or log == inf else Magnitude(None if isinf(log) else log, "forecast")
 
 
 def _log(value: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -105,13 +105,16 @@ def modelled(model: Callable[..., Var], *operands: Signal | None) -> tuple[Momen
     """
     if any(operand is not None and operand.moments is None for operand in operands):
         return None, None
-    result = record(model, *(None if operand is None else operand.moments for operand in operands))
-    return result.out, result.pull
+    return _known(record(model, *(None if operand is None else operand.moments for operand in operands)))
 
 
 def primitive(make: Callable[..., Modelled], *operands: Signal, **parameters: Any) -> tuple[Moments | None, Pull | None]:
     """The same for a single primitive of the moment algebra."""
     if any(operand.moments is None for operand in operands):
         return None, None
-    result = make(*(operand.moments for operand in operands), **parameters)
-    return result.out, result.pull
+    return _known(make(*(operand.moments for operand in operands), **parameters))
+
+
+def _known(result: Modelled) -> tuple[Moments | None, Pull | None]:
+    """A model that overflows (exp of a large tensor) says nothing: unknown, not zero and not NaN."""
+    return (result.out, result.pull) if isfinite(result.out.mean_square) else (None, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import inf, isinf, log10, sqrt
+from math import inf, isfinite, isinf, log10, sqrt
 from typing import Literal, TypeAlias
 
 from .facts import Facts
@@ -166,10 +166,13 @@ def _send_on(node: Node, facts: Facts, sweep: _Sweep, bound: float, total: Cotan
     for slot, (operand, jac) in enumerate(zip(node.operands, effect.jac, strict=True)):
         if not isinstance(operand, str) or jac is None or "zero" in jac.tags or not facts.nodes[operand].is_float:
             continue
-        part = None if pulled is None else pulled[slot]
-        if pulled is not None and part is None:
-            continue
+        part = None if pulled is None else pulled[slot] or _nothing(facts.nodes[operand])
         sweep.send(operand, _times(bound, jac.lip), part, exponent, node.name)
+
+
+def _nothing(node: Node) -> Cotangent:
+    """The cotangent of an operand that the model says gets none; its proved bound is another matter, and is sent."""
+    return cotangent(constant(node.shape, 0.0))
 
 
 def _times(bound: float, lip: float) -> float:
@@ -180,12 +183,14 @@ def _times(bound: float, lip: float) -> float:
 
 
 def _total(parts: list[tuple[Cotangent | None, float, str]]) -> tuple[Cotangent | None, float]:
-    """The sum of what users sent, on one exponent; unknown as soon as one part is."""
+    """The sum of what users sent, on one exponent; unknown as soon as one part is, or where the model overflows."""
     known = [(part, exponent) for part, exponent, _ in parts if part is not None]
     if len(known) < len(parts):
         return None, 0.0
     top = max(exponent for _, exponent in known)
     total = accumulate([part if exponent == top else part.scaled(10.0 ** (exponent - top)) for part, exponent in known])
+    if not isfinite(total.mean_square):
+        return None, 0.0
     size = _log_rms(total, 0.0)
     if abs(size) > RESCALE and not isinf(size):
         total, top = total.scaled(10.0**-size).resolved(), top + size

@@ -75,10 +75,15 @@ _VARIANCE = Either(
 )
 
 
+def _rooted(square: Pattern) -> Pattern:
+    """``sqrt(square + eps)``."""
+    return Op(("aten.sqrt",), (_add(square, EPS),))
+
+
 def _over_root(numerator: Pattern, square: Pattern) -> Pattern:
     """``numerator / sqrt(square + eps)`` in the ways people write it."""
     inside = _add(square, EPS)
-    root = Op(("aten.sqrt",), (inside,))
+    root = _rooted(square)
     return Either(
         (
             _mul(numerator, Op(("aten.rsqrt",), (inside,))),
@@ -100,6 +105,7 @@ def _l2(style: str) -> Callable[[Binding], Mapping[str, Arg]]:
         "dim": bound["dim"] if isinstance(bound["dim"], tuple) else (bound["dim"],),
         "eps": bound.get("eps", 0.0),
         "style": style,
+        "shift": bound.get("shift", 0.0),
     }
 
 
@@ -179,6 +185,7 @@ TABLE: tuple[Composite, ...] = (
     Composite("netaudit.layer_norm", _over_root(_CENTRED, _VARIANCE), ("x",), _axes),
     Composite("netaudit.rms_norm", _over_root(X, _MEAN_SQUARE), ("x",), _axes),
     Composite("netaudit.l2_normalize", _over_root(X, _SUM_SQUARE), ("x",), _l2("root")),
+    Composite("netaudit.l2_normalize", _div(X, _add(_rooted(_SUM_SQUARE), Number("shift"))), ("x",), _l2("root")),
     Composite("netaudit.l2_normalize", _div(X, _EXPANDED_FLOOR), ("x",), _l2("floor")),
     Composite("netaudit.l2_normalize", _div(X, _FLOORED_NORM), ("x",), _l2("floor")),
     Composite("netaudit.l2_normalize", _div(X, _add(_NORM, EPS)), ("x",), _l2("shift")),

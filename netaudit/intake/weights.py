@@ -48,8 +48,15 @@ def leaves(lowered: Lowered, assumed: Assumed = Assumed(), effort: Effort = "qui
             signals[node.name] = _input(node, values[node.name], assumed)
         elif node.name in values:
             signals[node.name] = _signal(node, values[node.name], origins[node.name])
-    broken = tuple(name for name, info in graph.params.items() if info.node in values and not _is_finite(values[info.node]))
+    broken = tuple(name for name, info in graph.params.items() if _is_broken(values.get(info.node), signals.get(info.node)))
     return Leaves(signals, weight_norms(graph, values, origins, effort), broken)
+
+
+def _is_broken(value: Tensor | None, signal: Signal | None) -> bool:
+    """Whether a parameter holds NaN or inf: the range of its signal, already read off its entries, says so."""
+    if value is None or signal is None or value.is_meta or value.is_complex():
+        return False
+    return not signal.range.is_bounded
 
 
 def _is_finite(value: Tensor) -> bool:

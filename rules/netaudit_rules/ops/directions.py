@@ -13,7 +13,7 @@ from .common import axes_of, axis_of, linear_jacobian, no_gradient, real
 
 @transfer(
     "netaudit.l2_normalize",
-    source="x / sqrt(|x|^2 + eps): 1 / sqrt(eps) at 0; x / max(|x|, eps) and x / (|x| + eps): 1 / eps",
+    source="x / (sqrt(|x|^2 + eps) + shift): 1 / (sqrt(eps) + shift) at 0; x / max(|x|, eps) and x / (|x| + eps): 1 / eps",
     degree="0 up to eps",
     kinks="x = 0 when eps = 0: NaN",
 )
@@ -22,8 +22,9 @@ def l2_normalize(node: Node, x: Signal) -> Effect:
     eps, style = real(node.args.get("eps")), str(node.args.get("style"))
     over = axes_of(node.args["dim"], len(x.shape))
     count = prod(x.shape[a] for a in over)
-    lip = inf if eps <= 0 else up(1 / sqrt(eps)) if style == "root" else up(1 / eps)
-    why = f"1 / {'sqrt(eps)' if style == 'root' else 'eps'}, eps = {eps:g}"
+    floor = sqrt(max(eps, 0.0)) + real(node.args.get("shift")) if style == "root" else eps
+    lip = up(1 / floor) if floor > 0 else inf
+    why = f"1 / {'(sqrt(eps) + shift)' if style == 'root' else 'eps'} = 1 / {floor:g}"
     jac = Jacobian(
         lip,
         "infinite" if isinf(lip) else "exact",
@@ -32,7 +33,7 @@ def l2_normalize(node: Node, x: Signal) -> Effect:
         attained="x = 0",
         spectrum="{0, 1 / |x|} outside the eps ball",
     )
-    inside = eps / count if style == "root" else eps * eps / count
+    inside = floor * floor / count
 
     def model(v: Var) -> Var:
         return v.normalise(over, inside, subtract_mean=False).scale(1 / sqrt(count))

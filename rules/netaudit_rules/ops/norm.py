@@ -8,7 +8,7 @@ from math import inf, isinf, prod, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Var, modelled, transfer, up
+from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Tag, Var, modelled, transfer, up
 
 from .common import axes_of, first_slots, integer, no_gradient, node_count, ranged, real, root
 from .linear import by_bias
@@ -258,7 +258,10 @@ def _with_running_statistics(node: Node, x: Signal, weight: Signal | None, bias:
     shape = (x.shape[1], *(1,) * (len(x.shape) - 2))
     lip = _running_gain(weight, var, eps)
     why = "max |gamma_c| / sqrt(var_c + eps)"
-    jac = Jacobian(lip, "unknown" if isinf(lip) else "exact", why, frozenset({"diagonal", "linear", "symmetric"}))
+    tags: frozenset[Tag] = frozenset({"diagonal", "linear", "symmetric"})
+    jac = (
+        Jacobian(lip, "unknown" if isinf(lip) else "exact", why, tags) if lip else no_gradient("gamma = 0: the output is the constant bias")
+    )
 
     def model(v: Var, w: Var | None, b: Var | None, m: Var | None, s: Var) -> Var:
         v = v if m is None else v - m.reshape(*shape)

@@ -183,6 +183,14 @@ NORMS = (
     ),
     Case(
         op="netaudit.l2_normalize",
+        name="root-shift",
+        function=lambda x: x / (torch.sqrt(x.pow(2).sum(-1, keepdim=True) + 1e-6) + 1e-3),
+        inputs=(X,),
+        starts=((ZERO,),),
+        factor=1.2,
+    ),
+    Case(
+        op="netaudit.l2_normalize",
         name="shift",
         function=lambda x: x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + 1e-3),
         inputs=(X,),

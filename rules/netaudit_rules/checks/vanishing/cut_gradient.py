@@ -18,7 +18,8 @@ def cut_gradient(audit: Audit) -> Iterator[Remark]:
 
     How it is found:
         Every path from the parameter to the loss is followed. When all of them cross an op whose Jacobian is identically
-        zero, the parameter is cut and those ops are named. A parameter from which no path leads to the loss is unused; that
+        zero, the parameter is cut and those ops are named. What is zero only until a zero-initialised factor has moved
+        (ReZero, a zero head or gamma, LoRA) is not cut. A parameter from which no path leads to the loss is unused; that
         is reported as info, since published models carry such parameters too.
 
     Flagged:
@@ -66,7 +67,8 @@ def cut_gradient(audit: Audit) -> Iterator[Remark]:
     References:
         Bengio et al. 2013 (straight-through estimators), section 1; PyTorch notes, "Autograd mechanics".
     """
-    lost = [name for name, info in trained(audit) if info.node not in audit.flow.reached]
+    reached = audit.flow.reached if audit.later is None else audit.flow.reached | audit.later.reached
+    lost = [name for name, info in trained(audit) if info.node not in reached]
     used = _used(audit)
     cut = [name for name in lost if audit.graph.params[name].node in used]
     unused = [name for name in lost if audit.graph.params[name].node not in used]
