@@ -235,9 +235,10 @@ def _matching(catalog: Catalog, selectors: Iterable[str]) -> tuple[Check, ...]:
 
 def coverage(analysis: Analysis) -> Coverage:
     """How much of what carries a gradient has a transfer, and how many parameters have a forecast."""
-    facts = analysis.facts
-    calls = [name for name in facts.effects if name in analysis.flow.reached]
-    unknown = [name for name in facts.unmodelled if name in analysis.flow.reached or facts.nodes[name].is_float]
+    facts, later = analysis.facts, analysis.later
+    reached = analysis.flow.reached if later is None else analysis.flow.reached | later.reached
+    calls = [name for name in facts.effects if name in reached]
+    unknown = [name for name in facts.unmodelled if name in reached or facts.nodes[name].is_float]
     counts = Counter(facts.nodes[name].op for name in unknown)
     total = len(set(calls) | set(unknown))
     trained = [name for name, info in analysis.graph.params.items() if info.trainable]

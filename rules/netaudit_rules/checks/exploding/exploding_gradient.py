@@ -11,6 +11,8 @@ LIMIT = 2.0
 """log10 of S above which a weight's gradient is too large: on 300 models healthy ones stay below 99, faults above 280."""
 RMS_LIMIT = 3.0
 """log10 of a gradient RMS that is too large whatever the weight's scale."""
+ERROR_OF_FORECAST = 0.3
+"""A forecast is good to a factor of two: what exceeds a limit by less is not claimed."""
 CERTAIN = 2.0
 """Decades beyond a limit that make it an error."""
 
@@ -26,7 +28,7 @@ def exploding_gradient(audit: Audit) -> Iterator[Remark]:
 
     How it is found:
         The backward sweep forecasts every gradient. Flagged when ``S = ||W||_F ||G||_F`` exceeds 100 or the gradient's RMS
-        exceeds 1000, an error 100 times beyond. Worst-case Lipschitz products are not used: they are huge for healthy nets.
+        exceeds 1000 by more than the factor of 2 that a forecast may be wrong by, an error 100 times beyond. Worst-case Lipschitz products are not used: they are huge for healthy nets.
 
     Flagged:
         ```python
@@ -71,7 +73,7 @@ def exploding_gradient(audit: Audit) -> Iterator[Remark]:
     References:
         Pascanu et al. 2013, section 2; Schoenholz et al. 2017, section 3; Zhang et al. 2019 (Fixup), section 2.
     """
-    found = [(name, excess, s) for name, excess, s in _excesses(audit) if excess > 0]
+    found = [(name, excess, s) for name, excess, s in _excesses(audit) if excess > ERROR_OF_FORECAST]
     if found:
         yield _remark(audit, sorted(found, key=lambda item: -item[1]))
 

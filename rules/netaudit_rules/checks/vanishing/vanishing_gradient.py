@@ -9,6 +9,8 @@ from netaudit_rules.checks.common import culprit, is_matrix, module_of, owner_si
 
 LIMIT = -5.0
 """log10 of S below which a weight practically does not learn: on 300 models healthy ones stay above 1e-4, vanishing below 2e-6."""
+ERROR_OF_FORECAST = 0.3
+"""A forecast is good to a factor of two: what is below the limit by less is not claimed."""
 CERTAIN = LIMIT - 2.0
 """A margin of 100 to the limit, beyond any error of the forecast seen on small models: an error rather than a warning."""
 
@@ -23,8 +25,8 @@ def vanishing_gradient(audit: Audit) -> Iterator[Remark]:
 
     How it is found:
         The backward sweep forecasts the gradient of every parameter. ``S = ||W||_F ||G||_F`` is the change of the loss for a
-        100 % change of the weight; it does not depend on width or on the scale of W. Flagged below 1e-5, an error below
-        1e-7. Parameters that are zero only because a factor is zero-initialised, and that recover once it has moved (ReZero,
+        100 % change of the weight; it does not depend on width or on the scale of W. Flagged when it is below 1e-5 by more
+        than the factor of 2 that a forecast may be wrong by, an error below 1e-7. Parameters that are zero only because a factor is zero-initialised, and that recover once it has moved (ReZero,
         zero-initialised heads, LoRA), are not flagged; nor are biases whose effect a normalisation removes.
 
     Flagged:
@@ -60,25 +62,19 @@ def vanishing_gradient(audit: Audit) -> Iterator[Remark]:
     References:
         Glorot & Bengio 2010, section 4; Schoenholz et al. 2017, section 3; He et al. 2015, section 2.2.
     """
-    found = [(name, s) for name, s in _sensitivities(audit) if s < LIMIT and not _recovers(audit, name)]
+    found = [(name, s) for name, s in _sensitivities(audit) if s < LIMIT - ERROR_OF_FORECAST]
     if found:
         yield _remark(audit, sorted(found, key=lambda item: item[1]))
 
 
 def _sensitivities(audit: Audit) -> Iterator[tuple[str, float]]:
-    """Weights (not biases, gains or other vectors) that a gradient reaches."""
+    """Weights (not biases, gains or other vectors) that a gradient reaches, at its best: now or once zero factors have moved."""
     for name, info in trained(audit):
-        s = audit.flow.sensitivity(name)
-        if s is not None and is_matrix(info.shape) and info.node in audit.flow.reached:
-            yield name, s
-
-
-def _recovers(audit: Audit, name: str) -> bool:
-    """Whether the gradient is there once zero-initialised factors have moved."""
-    if audit.later is None:
-        return False
-    s = audit.later.sensitivity(name)
-    return s is not None and s >= LIMIT
+        if is_matrix(info.shape) and info.node in audit.flow.reached:
+            now = audit.flow.sensitivity(name)
+            later = None if audit.later is None else audit.later.sensitivity(name)
+            if now is not None:
+                yield name, now if later is None else max(now, later)
 
 
 def _remark(audit: Audit, found: Sequence[tuple[str, float]]) -> Remark:
