@@ -59,6 +59,15 @@ class Flow:
         scale = sqrt(signal.moments.mean_square) or 1.0 / sqrt(fan_in(info.shape))
         return log10(scale) + log10(max(size, 1)) + gradient.forecast - self.reference
 
+    def sensitivity_bound(self, param: str) -> float | None:
+        """PROVED log10 of ``S``, None when there is no bound (an input without a proved range)."""
+        signal = self.facts.signals[self.facts.graph.params[param].node]
+        size, bound = signal.norm_bound(tuple(range(len(signal.shape)))), self.params[param].bound
+        if size == 0.0 or bound == NEVER:
+            return NEVER
+        total = bound + log10(size) if isfinite(size) else inf
+        return total - self.reference if isfinite(total) and self.seed == "loss" else None
+
     def norm(self, name: str) -> float | None:
         """MODELLED log10 of the l2 norm of the gradient at a node."""
         forecast = self.nodes[name].forecast

@@ -59,7 +59,7 @@ def _finding(finding: Finding, style: Style) -> Iterator[Text]:
 
 def _note(label: str, text: str) -> Text:
     head = f"  = {label:<5}" if label else " " * 9
-    return Text.assemble((head, "blue"), " ", text)
+    return Text.assemble((head, "blue"), " ", text.replace("\n", "\n" + " " * 10))
 
 
 def _listed(names: Sequence[str], style: Style) -> str:
@@ -142,6 +142,8 @@ def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
     yield Text.assemble((f"{target.id}: ", "bold"), (verdict, style_name), "".join(f" · {p}" for p in parts))
     if target.guess:
         yield Text(f"  {target.guess}", style="yellow")
+    if c.forecast < c.params:
+        yield Text(f"  no forecast for {c.params - c.forecast} parameters: rules on their gradients say nothing", style="yellow")
     for problem in target.problems:
         yield Text.assemble(("  incomplete: ", "bold red"), problem)
     if c.nodes and c.share < report.min_coverage:

@@ -28,7 +28,8 @@ def exploding_gradient(audit: Audit) -> Iterator[Remark]:
 
     How it is found:
         The backward sweep forecasts every gradient. Flagged when ``S = ||W||_F ||G||_F`` exceeds 100 or the gradient's RMS
-        exceeds 1000 by more than the factor of 2 that a forecast may be wrong by, an error 100 times beyond. Worst-case Lipschitz products are not used: they are huge for healthy nets.
+        exceeds 1000, by more than the factor of 2 that a forecast may be wrong by; an error 100 times beyond. Worst-case
+        Lipschitz products are not used: they are huge for healthy nets.
 
     Flagged:
         ```python

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from netaudit import Audit, Evidence, Remark, check
+from netaudit import Audit, Evidence, Remark, Step, check
 from netaudit_rules.checks.common import culprit, is_matrix, module_of, owner_site, scientific, steps, trained
 
 LIMIT = -5.0
@@ -26,8 +26,9 @@ def vanishing_gradient(audit: Audit) -> Iterator[Remark]:
     How it is found:
         The backward sweep forecasts the gradient of every parameter. ``S = ||W||_F ||G||_F`` is the change of the loss for a
         100 % change of the weight; it does not depend on width or on the scale of W. Flagged when it is below 1e-5 by more
-        than the factor of 2 that a forecast may be wrong by, an error below 1e-7. Parameters that are zero only because a factor is zero-initialised, and that recover once it has moved (ReZero,
-        zero-initialised heads, LoRA), are not flagged; nor are biases whose effect a normalisation removes.
+        than the factor of 2 that a forecast may be wrong by, an error below 1e-7. Parameters that are zero only because a
+        factor is zero-initialised, and that recover once it has moved (ReZero, zero-initialised heads, LoRA), are not
+        flagged; nor are biases whose effect a normalisation removes.
 
     Flagged:
         ```python
@@ -82,14 +83,21 @@ def _remark(audit: Audit, found: Sequence[tuple[str, float]]) -> Remark:
     path = audit.flow.path(audit.graph.params[worst].node)[1:]
     module = culprit(audit.flow, path) or module_of(worst)
     shown = steps(audit.flow, path)
-    first = shown[0] if shown else None
     return Remark(
         message=f"`{worst}` is forecast to receive almost no gradient: S = {scientific(s)} (limit {scientific(LIMIT)})",
         module=module,
         where=owner_site(audit, module, audit.facts.nodes[path[0]].where if path else audit.graph.params[worst].where),
         severity="error" if s < CERTAIN else "warning",
-        reason=f"S = ||W||_F ||G||_F is the change of the loss for a 100 % change of the weight; {len(found)} weights are below the limit",
-        evidence=Evidence("S", LIMIT, first.proved if first else None, s, None, "mean-field over random inputs and weights"),
+        reason=_reason(len(found), shown),
+        evidence=Evidence("S", LIMIT, audit.flow.sensitivity_bound(worst), s, None, "mean-field over random inputs and weights"),
         path=shown,
         siblings=tuple(name for name, _ in found[1:]),
     )
+
+
+def _reason(count: int, shown: Sequence[Step]) -> str:
+    text = f"S = ||W||_F ||G||_F is the change of the loss for a 100 % change of the weight; {count} weights are below the limit"
+    if not shown or shown[0].proved is None or shown[0].proved >= 0.0:
+        return text
+    share = f"at most {scientific(shown[0].proved)} of the gradient at `{shown[-1].label}` reaches `{shown[0].label}`"
+    return f"{text}\nproved for every input: {share} (the norms of the Jacobians between)"
