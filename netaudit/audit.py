@@ -20,15 +20,15 @@ from .intake.lower import Lowered, lower
 from .intake.subject import Subject
 from .intake.trace import trace
 from .intake.training import training_of
-from .intake.weights import Assumed, Effort, leaves
+from .intake.weights import Assumed, Effort, leaves, named_ranges
 from .moments import independent, of
 from .pack import Catalog
-from .signal import Signal
+from .signal import Interval, Signal
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a target is audited: mode of the model, checks to run, effort of the certified norms.
+    """How a target is audited: mode of the model, checks to run, effort of the certified norms, ranges of inputs by name.
 
     ``raise_internal`` lets our own mistakes through as exceptions; otherwise they become problems of the report, so that the
     other targets are still audited.
@@ -39,6 +39,7 @@ class Settings:
     ignore: tuple[str, ...] = ()
     preview: bool = False
     effort: Effort = "quick"
+    ranges: Mapping[str, Interval] = field(default_factory=dict)
     raise_internal: bool = False
 
 
@@ -71,7 +72,7 @@ def analyse(subject: Subject, catalog: Catalog, settings: Settings) -> Analysis:
     clock.lap("trace")
     lowered = lower(traced, subject)
     clock.lap("lower")
-    known = leaves(lowered, Assumed(guessed=bool(subject.guess)), settings.effort)
+    known = leaves(lowered, Assumed(bool(subject.guess), named_ranges(lowered.graph, settings.ranges)), settings.effort)
     clock.lap("norms")
     with np.errstate(all="ignore"):  # a model that overflows is a finding, not a warning of numpy's
         facts = derive(lowered.graph, known, catalog)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .graph import Node
 from .moments import Cotangent, Modelled, Moments, Var, record
-from .signal import Signal
+from .signal import Interval, Signal
 
 Kind: TypeAlias = Literal["exact", "upper", "conditional", "infinite", "unknown"]
 """How good a bound is: the supremum itself; above it; valid on the proved domain only; none exists; nothing is known."""
@@ -27,6 +27,7 @@ Tag: TypeAlias = Literal[
     "symmetric",
     "psd",
     "zero",
+    "step",
     "rank-deficient",
     "scale-invariant",
 ]
@@ -39,7 +40,8 @@ class Jacobian:
     """PROVED facts of the Jacobian with respect to one operand.
 
     ``lip``: sup of the spectral norm (flattened tensors) over the operand's proved domain, inf if there is none; ``kind`` and
-    ``why`` say how it is known. ``spectrum``, ``nullspace`` and ``attained`` are texts for people.
+    ``why`` say how it is known. ``slope``: the range of f' when the op is a scalar function. ``spectrum``, ``nullspace`` and
+    ``attained`` are texts for people.
     """
 
     lip: float
@@ -49,6 +51,7 @@ class Jacobian:
     spectrum: str = ""
     nullspace: str = ""
     attained: str = ""
+    slope: tuple[float, float] | None = None
 
 
 ZERO = Jacobian(0.0, "exact", "the derivative is zero everywhere", frozenset({"zero", "linear"}))
@@ -68,8 +71,21 @@ Body: TypeAlias = Callable[..., Effect]
 
 
 @dataclass(frozen=True, slots=True)
+class Curve:
+    """The facts of a scalar function that do not follow from its formula: see ``verbs.elementwise``."""
+
+    f: Callable[..., Array]
+    df: Callable[..., Array]
+    slope: Callable[..., tuple[float, float]]
+    values: Callable[..., Interval]
+    turns: Callable[..., tuple[float, ...] | None]
+    extrema: Callable[..., tuple[float, ...] | None]
+    jump: Callable[..., float]
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
-    """The effect of one or several ops, with the text and the source that explain it."""
+    """The effect of one or several ops, with the text and the source that explain it; ``curve`` when it is a scalar function."""
 
     ops: tuple[str, ...]
     body: Body
@@ -77,6 +93,7 @@ class Transfer:
     source: str = ""
     kinks: str = ""
     degree: str = ""
+    curve: Curve | None = None
 
     def __call__(self, node: Node, *operands: Signal | None) -> Effect:
         """Apply to a node's operands, in slot order; None for an absent one."""

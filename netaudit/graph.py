@@ -9,6 +9,9 @@ from typing import TypeAlias
 CUSTOM_FUNCTION = "custom_backward:"
 """The region of the calls that a custom ``autograd.Function`` makes; its name follows."""
 
+RANDOM = ("rand", "dropout", "bernoulli", "multinomial", "normal", "uniform", "exponential", "gumbel", "poisson", "rrelu", "empty")
+"""What the names of ops that draw numbers (or leave them as they are in memory) contain."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ref:
@@ -73,6 +76,12 @@ class Node:
     def is_float(self) -> bool:
         """Whether the value is a floating or complex tensor: only such tensors carry a gradient."""
         return self.dtype.startswith(("float", "bfloat", "complex"))
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the call draws numbers, so that its value is no function of its operands; dropout does in training only."""
+        training = self.args.get("train", self.args.get("training", True))
+        return training is not False and any(word in self.op for word in RANDOM)
 
     @property
     def custom_function(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from math import inf, isinf, nextafter
 from typing import Any, TypeAlias
@@ -12,13 +12,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .effect import ZERO, Body, Effect, Jacobian, Pull, Tag, Transfer, modelled, primitive
+from .effect import ZERO, Body, Curve, Effect, Jacobian, Pull, Tag, Transfer, modelled, primitive
 from .graph import Node
 from .moments import Var
 from .moments.pointwise import pointwise
 from .signal import Interval, RowNorm, Signal, up
 
 Array: TypeAlias = NDArray[np.float64]
+
+STEP = replace(ZERO, why="piecewise constant: the derivative is zero wherever it exists", tags=frozenset({"zero", "linear", "step"}))
 
 Move: TypeAlias = Callable[[Node, Var], Var]
 Rows: TypeAlias = Callable[[Node, Signal], RowNorm | None]
@@ -50,7 +52,7 @@ def zero(*ops: str, f: Callable[..., Array] | None = None, values: Interval = In
     """Ops whose derivative is zero wherever it exists: steps, comparisons, counts. ``f`` gives the values of a scalar one."""
 
     def body(node: Node, *operands: Signal | None) -> Effect:
-        jac = tuple(None if operand is None else ZERO for operand in operands)
+        jac = tuple(None if operand is None else STEP for operand in operands)
         x = operands[0] if operands else None
         moments = None
         if f is not None and x is not None:
@@ -58,19 +60,6 @@ def zero(*ops: str, f: Callable[..., Array] | None = None, values: Interval = In
         return Effect(Signal(node.shape, values, None, moments), jac, lambda _g: (None,) * len(operands))
 
     return Transfer(ops, body, doc or "Piecewise constant: no gradient passes.", "derivative of a step", "jumps", "")
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """The facts of a scalar function that do not follow from its formula: see ``elementwise``."""
-
-    f: Callable[..., Array]
-    df: Callable[..., Array]
-    slope: Callable[..., tuple[float, float]]
-    values: Callable[..., Interval]
-    turns: Callable[..., tuple[float, ...] | None]
-    extrema: Callable[..., tuple[float, ...] | None]
-    jump: Callable[..., float]
 
 
 Constant: TypeAlias = Any
@@ -120,6 +109,7 @@ def elementwise(
         ref,
         kinks,
         degree,
+        curve,
     )
 
 
@@ -183,14 +173,14 @@ def _diagonal(low: float, high: float, domain: Interval, jump: float) -> Jacobia
     lip = max(abs(low), abs(high))
     tags: frozenset[Tag] = frozenset({"diagonal", "symmetric", "psd"} if low >= 0 else {"diagonal", "symmetric"})
     if lip == 0.0 and not jump:
-        return replace(ZERO, why=f"f' = 0 for x in [{domain.lo:.4g}, {domain.hi:.4g}]")
+        return replace(ZERO, why=f"f' = 0 for x in [{domain.lo:.4g}, {domain.hi:.4g}]", slope=(0.0, 0.0))
     if jump:
         return Jacobian(inf, "infinite", f"jumps by {jump:.3g}", tags)
     if isinf(lip):
         return Jacobian(inf, "infinite", "the slope has no bound on the proved range", tags)
     everywhere = isinf(domain.lo) and isinf(domain.hi)
     why = f"f' in [{low:.6g}, {high:.6g}]" + ("" if everywhere else f" for x in [{domain.lo:.4g}, {domain.hi:.4g}]")
-    return Jacobian(lip, "exact" if everywhere else "conditional", why, tags)
+    return Jacobian(lip, "exact" if everywhere else "conditional", why, tags, slope=(low, high))
 
 
 def slope_on(node: Node, curve: Curve, domain: Interval) -> tuple[float, float]:

@@ -33,8 +33,9 @@ def lower(traced: Traced, subject: Subject) -> Lowered:
     """Lower a traced subject."""
     calls, results, fakes = flatten(traced.module)
     calls, results = functionalise(calls, results, fakes)
-    leaves, tensors, params = _leaf_nodes(traced.leaves, subject.created)
-    alias = {leaf.node: _key(leaf, params) for leaf in traced.leaves}
+    placed = _named_inputs(traced.leaves, {call.name for call in calls})
+    leaves, tensors, params = _leaf_nodes(list(placed.values()), subject.created)
+    alias = {node: _key(leaf, params) for node, leaf in placed.items()}
     names = _node_names(calls, results)
     drawn = _seeded_draws(calls, traced.generators)
     tensors |= drawn
@@ -63,6 +64,17 @@ def _param_nodes(params: Mapping[str, ParamInfo]) -> set[str]:
 
 
 # leaves -----------------------------------------------------------------------------------------------------------------
+
+
+def _named_inputs(leaves: Sequence[Leaf], taken: set[str]) -> dict[str, Leaf]:
+    """The leaves by placeholder, inputs called as the user's code calls them where that name is free."""
+    taken = taken | {leaf.node for leaf in leaves}
+    placed = {}
+    for leaf in leaves:
+        is_free = leaf.kind == "input" and leaf.name not in taken
+        placed[leaf.node] = replace(leaf, node=leaf.name) if is_free else leaf
+        taken.add(placed[leaf.node].node)
+    return placed
 
 
 def _leaf_nodes(leaves: Sequence[Leaf], created: Mapping[str, Site]) -> tuple[list[Node], dict[str, Tensor], dict[str, ParamInfo]]:
@@ -286,20 +298,6 @@ def _alive(nodes: Sequence[Node], roots: Sequence[str]) -> list[Node]:
     return kept[::-1]
 
 
-_RANDOM = (
-    "rand",
-    "dropout",
-    "bernoulli",
-    "multinomial",
-    "normal",
-    "uniform",
-    "exponential",
-    "gumbel",
-    "poisson",
-    "empty",
-)
-
-
 def _folded_constants(nodes: Sequence[Node], tensors: Mapping[str, Tensor]) -> tuple[list[Node], dict[str, Tensor]]:
     """Calls on constants alone (positions, masks, rotary tables) become constants, evaluated on the CPU."""
     values = dict(tensors)
@@ -321,4 +319,4 @@ def _folded_constants(nodes: Sequence[Node], tensors: Mapping[str, Tensor]) -> t
 
 
 def _is_constant(node: Node, constant: set[str]) -> bool:
-    return all(name in constant for name in node.inputs) and not any(word in node.op for word in _RANDOM)
+    return all(name in constant for name in node.inputs) and not node.is_random

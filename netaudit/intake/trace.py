@@ -20,7 +20,7 @@ from torch.fx import GraphModule
 from netaudit.errors import TraceError
 from netaudit.graph import CUSTOM_FUNCTION
 from netaudit.intake.usercode import shown
-from netaudit.intake.wrap import Alone, WithLoss, leaves_of
+from netaudit.intake.wrap import Alone, Flat, WithLoss, leaves_of
 
 from .subject import Subject
 
@@ -75,7 +75,7 @@ def trace(subject: Subject, *, mode: str = "train") -> Traced:
 # the ladder -------------------------------------------------------------------------------------------------------------
 
 
-def _ladder(wrapper: nn.Module, flat: tuple[Tensor, ...], has_loss: bool, notes: Sequence[str]) -> Traced:
+def _ladder(wrapper: Flat, flat: tuple[Tensor, ...], has_loss: bool, notes: Sequence[str]) -> Traced:
     try:
         return _export(wrapper, flat, has_loss, notes)
     except Exception as error:  # whatever torch.export raises: the next rung decides
@@ -88,13 +88,13 @@ def _ladder(wrapper: nn.Module, flat: tuple[Tensor, ...], has_loss: bool, notes:
         raise TraceError(_reason(error), "run the model on these inputs yourself, or give other inputs with --input") from error
 
 
-def _export(wrapper: nn.Module, flat: tuple[Tensor, ...], has_loss: bool, notes: Sequence[str]) -> Traced:
+def _export(wrapper: Flat, flat: tuple[Tensor, ...], has_loss: bool, notes: Sequence[str]) -> Traced:
     said = io.StringIO()
     with _marked_functions(), torch.fx.traceback.preserve_node_meta(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         program = torch.export.export(wrapper, flat, strict=False)
     sys.stderr.write(said.getvalue())  # the user's own prints; a failed export's dumps of the graph are dropped
     named = dict(wrapper.named_parameters(remove_duplicate=False)) | dict(wrapper.named_buffers(remove_duplicate=False))
-    leaves = _program_leaves(program, named, flat)
+    leaves = _program_leaves(program, named, flat, wrapper.names)
     return Traced(program.graph_module, leaves, has_loss, "torch.export", tuple(notes), _generators(program))
 
 
@@ -108,14 +108,14 @@ def _from_program(program: torch.export.ExportedProgram) -> Traced:
     named = dict(program.named_parameters()) | dict(program.named_buffers())
     args, kwargs = program.example_inputs or ((), {})
     flat = leaves_of((args, kwargs))
-    leaves = _program_leaves(program, named, flat)
+    leaves = _program_leaves(program, named, flat, ())
     return Traced(program.graph_module, leaves, False, "exported program", ())
 
 
-def _program_leaves(program: Any, named: Mapping[str, Tensor], flat: Sequence[Tensor]) -> tuple[Leaf, ...]:
-    inputs = iter(flat)
+def _program_leaves(program: Any, named: Mapping[str, Tensor], flat: Sequence[Tensor], names: Sequence[str]) -> tuple[Leaf, ...]:
+    inputs, own = iter(flat), iter(names)
     leaves = []
-    for position, spec in enumerate(program.graph_signature.input_specs):
+    for spec in program.graph_signature.input_specs:
         node = spec.arg.name
         if spec.kind == InputKind.PARAMETER:
             leaves.append(Leaf(node, "parameter", _own_name(spec.target), named[spec.target]))
@@ -127,7 +127,7 @@ def _program_leaves(program: Any, named: Mapping[str, Tensor], flat: Sequence[Te
         elif spec.kind == InputKind.USER_INPUT:
             tensor = next(inputs, None)
             if tensor is not None:
-                leaves.append(Leaf(node, "input", node or f"input {position}", tensor))
+                leaves.append(Leaf(node, "input", next(own, node), tensor))
     return tuple(leaves)
 
 
@@ -145,7 +145,7 @@ class _Callable:
         return self._orig_mod(*flat)
 
 
-def _make_fx(wrapper: nn.Module, flat: tuple[Tensor, ...], has_loss: bool, notes: Sequence[str]) -> Traced:
+def _make_fx(wrapper: Flat, flat: tuple[Tensor, ...], has_loss: bool, notes: Sequence[str]) -> Traced:
     from torch.fx.experimental.proxy_tensor import make_fx  # seconds to import, and rarely needed
 
     with _marked_functions(), torch.fx.traceback.preserve_node_meta():
@@ -160,14 +160,15 @@ def _make_fx(wrapper: nn.Module, flat: tuple[Tensor, ...], has_loss: bool, notes
     return Traced(module, _attribute_leaves(module, wrapper, flat), has_loss, "make_fx", tuple(notes))
 
 
-def _attribute_leaves(module: GraphModule, wrapper: nn.Module, flat: Sequence[Tensor]) -> tuple[Leaf, ...]:
+def _attribute_leaves(module: GraphModule, wrapper: Flat, flat: Sequence[Tensor]) -> tuple[Leaf, ...]:
     """make_fx holds parameters as attributes of its own: they are known by identity."""
     names = {id(t): ("parameter", _own_name(n)) for n, t in reversed(list(wrapper.named_parameters(remove_duplicate=False)))}
-    inputs = iter(flat)
+    inputs = iter(zip(flat, wrapper.names, strict=True))
     leaves = []
     for node in module.graph.nodes:
         if node.op == "placeholder":
-            leaves.append(Leaf(node.name, "input", node.name, next(inputs)))
+            tensor, own = next(inputs)
+            leaves.append(Leaf(node.name, "input", own, tensor))
         elif node.op == "get_attr":
             value = getattr(module, node.target, None)
             if isinstance(value, Tensor):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from netaudit import norms
+from netaudit.errors import TargetError, did_you_mean
 from netaudit.facts import Leaves
 from netaudit.graph import Arg, Graph, Node
 from netaudit.moments import Moments, from_array, independent, known_array, of
@@ -35,6 +36,21 @@ class Assumed:
 
     guessed: bool = False
     ranges: Mapping[str, Interval] | None = None
+
+
+def named_ranges(graph: Graph, given: Mapping[str, Interval]) -> dict[str, Interval]:
+    """The user's ranges by input; the empty name stands for every float input.
+
+    Raises:
+        TargetError: there is no input of that name.
+    """
+    floats = {node.name for node in graph.nodes if node.op == "input" and node.is_float}
+    unknown = next((name for name in given if name and name not in floats), None)
+    if unknown is not None:
+        raise TargetError(
+            f"--input-range: there is no float input {unknown!r}", did_you_mean(unknown, floats) or f"inputs: {', '.join(sorted(floats))}"
+        )
+    return {name: given[name if name in given else ""] for name in sorted(floats) if name in given or "" in given}
 
 
 def leaves(lowered: Lowered, assumed: Assumed = Assumed(), effort: Effort = "quick") -> Leaves:
@@ -87,22 +103,8 @@ def _origins(graph: Graph, tensors: Mapping[str, Tensor], assumed: Assumed) -> d
     return result
 
 
-_DRAWN = (
-    "rand",
-    "dropout",
-    "bernoulli",
-    "multinomial",
-    "normal",
-    "uniform",
-    "exponential",
-    "gumbel",
-    "poisson",
-    "empty",
-)
-
-
 def _joint(origins: set[Origin], node: Node) -> Origin:
-    if "live" in origins or {"static", "sample"} <= origins or any(word in node.op for word in _DRAWN):
+    if "live" in origins or {"static", "sample"} <= origins or node.is_random:
         return "live"
     return "static" if "static" in origins else "sample" if "sample" in origins else "constant"
 

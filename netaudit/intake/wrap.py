@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,30 @@ from netaudit.intake.subject import Subject
 def leaves_of(inputs: object) -> tuple[Tensor, ...]:
     """The tensors of a batch, in order."""
     return tuple(leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor))
+
+
+def names_of(inputs: object, parameters: Sequence[str]) -> tuple[str, ...]:
+    """What the user's code calls the tensors of a batch, in the order of ``leaves_of``: ``x``, ``batch.mask``, ``images.0``.
+
+    ``inputs`` is one argument, a tuple of them, or a mapping by name; ``parameters`` name the positions.
+    """
+    if isinstance(inputs, Tensor):
+        return (parameters[0] if parameters else "x",)
+    names = []
+    for path, leaf in pytree.tree_flatten_with_path(inputs)[0]:
+        if isinstance(leaf, Tensor):
+            keys = [str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", "")))) for key in path]
+            first = parameters[int(keys[0])] if keys[0].isdecimal() and int(keys[0]) < len(parameters) else keys[0]
+            names.append(".".join((first if not first.isdecimal() else f"input{first}", *keys[1:])))
+    return tuple(names)
+
+
+def _parameters(model: nn.Module) -> tuple[str, ...]:
+    """The names of the arguments of ``forward``, as far as it can be asked."""
+    try:
+        return tuple(inspect.signature(model.forward).parameters)
+    except (TypeError, ValueError):
+        return ()
 
 
 def tensors_in(value: object, depth: int = 0) -> list[Tensor]:
@@ -33,11 +58,11 @@ def tensors_in(value: object, depth: int = 0) -> list[Tensor]:
 
 
 class Flat(nn.Module):
-    """Rebuilds the inputs from a flat list of tensors."""
+    """Rebuilds the inputs from a flat list of tensors; ``names`` are what the user's code calls them."""
 
-    def __init__(self, model: nn.Module, inputs: object) -> None:
+    def __init__(self, model: nn.Module, inputs: object, names: tuple[str, ...]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.names = model, names
         leaves, self._spec = pytree.tree_flatten(inputs)
         self._rest = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self._places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
@@ -53,7 +78,9 @@ class Alone(Flat):
     """The model by itself."""
 
     def __init__(self, subject: Subject) -> None:
-        super().__init__(subject.model, (subject.args, dict(subject.kwargs)))
+        parameters = _parameters(subject.model)
+        names = names_of(subject.args, parameters) + names_of(dict(subject.kwargs), ())
+        super().__init__(subject.model, (subject.args, dict(subject.kwargs)), names)
 
     def forward(self, *flat: Tensor) -> list[Tensor]:
         """The tensors the model returns."""
@@ -65,7 +92,7 @@ class WithLoss(Flat):
     """The loss first, then what the model returned inside it."""
 
     def __init__(self, subject: Subject) -> None:
-        super().__init__(subject.model, subject.inputs)
+        super().__init__(subject.model, subject.inputs, names_of(subject.inputs, _parameters(subject.model)))
         self._loss = subject.loss
 
     def forward(self, *flat: Tensor) -> list[Tensor]:

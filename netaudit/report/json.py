@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from math import isfinite
 from typing import Any, Literal
 
 from netaudit.finding import Coverage, Evidence, Finding, Magnitude, NodeRow, ParamRow, Report, Step, TargetReport
 from netaudit.graph import Site
 
 from . import schema
+from .numbers import outward
 from .style import Style
 
 
@@ -41,13 +41,8 @@ def model(report: Report) -> schema.ReportModel:
     )
 
 
-def number(value: float | None) -> float | None:
-    """A log10 rounded to what is meaningful, so that the last bits do not show; None for what JSON cannot say."""
-    return round(value, 4) + 0.0 if value is not None and isfinite(value) else None
-
-
 def _size(size: Magnitude) -> schema.Size:
-    return schema.Size(log10=number(size.log10), status=size.status)
+    return schema.Size(log10=outward(size.log10, size.status), status=size.status)
 
 
 def _site(site: Site | None) -> schema.Location | None:
@@ -57,10 +52,10 @@ def _site(site: Site | None) -> schema.Location | None:
 def _evidence(known: Evidence) -> schema.EvidenceModel:
     return schema.EvidenceModel(
         quantity=known.quantity,
-        threshold=number(known.threshold),
-        proved=number(known.proved),
-        forecast=number(known.forecast),
-        measured=number(known.measured),
+        threshold=outward(known.threshold, "forecast"),
+        proved=outward(known.proved, "proved"),
+        forecast=outward(known.forecast, "forecast"),
+        measured=outward(known.measured, "forecast"),
         assumptions=known.assumptions,
     )
 
@@ -69,9 +64,9 @@ def _step(step: Step) -> schema.StepModel:
     return schema.StepModel(
         label=step.label,
         module=step.module,
-        proved=number(step.proved),
-        forecast=number(step.forecast),
-        measured=number(step.measured),
+        proved=outward(step.proved, "proved"),
+        forecast=outward(step.forecast, "forecast"),
+        measured=outward(step.measured, "forecast"),
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from netaudit.finding import Evidence, Magnitude
+from math import ceil, floor, inf, isfinite, isinf
+from math import log10 as _log10
+
+from netaudit.finding import Evidence, Magnitude, Status
 
 WORDS = {"unbounded": "inf", "unknown": "?"}
 
@@ -17,16 +20,34 @@ def short(log10: float | None) -> str:
     return f"{value:.2g}" if -2 <= log10 < 4 else f"{value:.1e}"
 
 
+def at_most(log10: float | None) -> str:
+    """``10^x`` with two digits, rounded up: a bound stays one when it is printed. None is exactly zero."""
+    if log10 is None or isinf(log10):
+        return "inf" if log10 == inf else "0"
+    if abs(log10) > 300:
+        return f"10^{ceil(log10)}"
+    digit = 10.0 ** (floor(log10) - 1)
+    printed = short(log10)
+    return printed if float(printed) >= 10.0**log10 else short(_log10(float(printed) + digit))
+
+
+def outward(log10: float | None, status: Status) -> float | None:
+    """A log10 with the digits that matter, rounded up where it is proved, so that the last bits do not show; None for none."""
+    if log10 is None or not isfinite(log10):
+        return None
+    return (ceil(log10 * 1e6) / 1e6 if status == "proved" else round(log10, 4)) + 0.0
+
+
 def magnitude(size: Magnitude) -> str:
     """A magnitude as a number, with a word where there is none."""
-    return WORDS.get(size.status) or short(size.log10)
+    return WORDS.get(size.status) or (at_most(size.log10) if size.status == "proved" else short(size.log10))
 
 
 def evidence(known: Evidence) -> str:
     """``proved <= 2.0e-07 · forecast 3.9e-11``: what is known, each labelled."""
     parts = []
     if known.proved is not None:
-        parts.append(f"proved <= {short(known.proved)}")
+        parts.append(f"proved <= {at_most(known.proved)}")
     if known.forecast is not None:
         parts.append(f"forecast {short(known.forecast)}")
     if known.measured is not None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from netaudit.finding import Finding, Report, Severity, Step, TargetReport
 
-from .numbers import evidence, short
+from .numbers import at_most, evidence, short
 from .style import Style
 
 COLORS: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
@@ -105,7 +105,7 @@ def _path(path: Sequence[Step], style: Style) -> Iterator[Text]:
     for position, step in enumerate(shown):
         if position == skipped[0]:
             yield Text(f"            ... {skipped[1]} more (--full)", style="dim")
-        proved = short(step.proved) if step.proved is not None else "inf"
+        proved = at_most(step.proved) if step.proved is not None else "inf"
         forecast = short(step.forecast) if step.forecast is not None else "?"
         yield Text(f"          {step.label:<{width}}  {proved:>9}  {forecast:>9}  {_bar(step.forecast, lowest, highest)}")
 

@@ -13,9 +13,8 @@ from netaudit.intake.subject import Options
 from netaudit.intake.target import load
 from netaudit.pack import installed
 from netaudit.report import FORMATS, Style
-from netaudit.report.json import number
 from netaudit.report.nodes import render as node_table
-from netaudit.report.numbers import magnitude, short
+from netaudit.report.numbers import at_most, magnitude, outward, short
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
@@ -71,8 +70,10 @@ def test_numbers() -> None:
     assert short(400.0) == "10^400"
     assert magnitude(Magnitude(None, "unbounded")) == "inf"
     assert magnitude(Magnitude(None, "unknown")) == "?"
-    assert number(float("inf")) is None
-    assert number(-0.00001) == 0.0
+    assert outward(float("inf"), "forecast") is None
+    assert outward(-0.00001, "forecast") == 0.0
+    assert outward(-2.0000001, "proved") == -2.0
+    assert at_most(-7.58) == "2.7e-08"
 
 
 def test_fingerprints_know_no_lines_and_no_values() -> None:

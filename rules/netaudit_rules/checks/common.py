@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 from netaudit import Audit, Node, ParamInfo, Site, Step, Where
@@ -140,12 +141,13 @@ def trained(audit: Audit) -> Iterable[tuple[str, ParamInfo]]:
     return ((name, info) for name, info in audit.graph.params.items() if info.trainable)
 
 
-def scientific(log10: float) -> str:
-    """``10^x`` as people read it: 2.0e-07."""
+def scientific(log10: float, *, up: bool = False) -> str:
+    """``10^x`` as people read it: 2.0e-07; ``up``: rounded up, for what is proved."""
     if log10 == float("-inf"):
         return "0"
     exponent = int(log10 // 1)
     mantissa = 10 ** (log10 - exponent)
+    mantissa = ceil(mantissa * 10) / 10 if up else mantissa
     if round(mantissa, 1) >= 10:
         mantissa, exponent = mantissa / 10, exponent + 1
     return f"{mantissa:.1f}e{exponent:+03d}" if not -2 <= exponent <= 3 else f"{10**log10:.3g}"

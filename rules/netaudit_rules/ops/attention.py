@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import exp, inf, isinf, prod, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def softmax(node: Node, x: Signal) -> Effect:
 def _softmax_jacobian(size: int, top: float) -> Jacobian:
     if size <= 1:
         return no_gradient("a single entry: the output is always 1")
-    facts = {"spectrum": "[0, 1/2]", "nullspace": "span{1}", "attained": "two entries at 1/2, the rest at -inf"}
+    facts: dict[str, Any] = {"spectrum": "[0, 1/2]", "nullspace": "span{1}", "attained": "two entries at 1/2, the rest at -inf"}
     if top >= 0.5:
         return Jacobian(0.5, "exact" if top >= 1.0 else "conditional", "1/2, two entries at 1/2", _SIMPLEX, **facts)
     return Jacobian(top, "conditional", f"p_max <= {top:.4g} on the proved range", _SIMPLEX, **facts)

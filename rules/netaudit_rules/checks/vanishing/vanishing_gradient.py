@@ -99,5 +99,5 @@ def _reason(count: int, shown: Sequence[Step]) -> str:
     text = f"S = ||W||_F ||G||_F is the change of the loss for a 100 % change of the weight; {count} weights are below the limit"
     if not shown or shown[0].proved is None or shown[0].proved >= 0.0:
         return text
-    share = f"at most {scientific(shown[0].proved)} of the gradient at `{shown[-1].label}` reaches `{shown[0].label}`"
+    share = f"at most {scientific(shown[0].proved, up=True)} of the gradient at `{shown[-1].label}` reaches `{shown[0].label}`"
     return f"{text}\nproved for every input: {share} (the norms of the Jacobians between)"

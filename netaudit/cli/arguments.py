@@ -21,6 +21,14 @@ Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", help="x=f32[8,3,224,224] or ids=i64[2,128]<50257>. May be repeated.", metavar="SPEC"),
 ]
+InputRange = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-range",
+        help="A range that you vouch for: x=-1:1, or -1:1 for every float input. Bounds then hold on it. May be repeated.",
+        metavar="[NAME=]LO:HI",
+    ),
+]
 Weights = Annotated[str | None, typer.Option("--weights", help="Checkpoint: .safetensors, or .pt with weights only.", metavar="FILE")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="train or eval.", metavar="MODE")]

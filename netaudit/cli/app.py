@@ -1,0 +1,21 @@
+"""The application that commands are added to, and what they exit with."""
+
+from __future__ import annotations
+
+import typer
+
+CLEAN, FINDINGS, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
+EPILOG = (
+    "exit codes: 0 clean · 1 findings at or above the fail level · 2 usage, configuration or target · "
+    "3 not wholly checked · 130 interrupted"
+)
+
+app = typer.Typer(
+    name="netaudit",
+    help="A linter for the trainability of PyTorch models.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)

@@ -1,0 +1,97 @@
+"""`netaudit check`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .app import CLEAN, FINDINGS, INCOMPLETE, app
+from .arguments import Args, InputRange, Inputs, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
+from .common import alarm, configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, targets_of, words
+
+if TYPE_CHECKING:
+    from netaudit.finding import Report, TargetReport
+    from netaudit.pack import Catalog
+
+
+@app.command()
+def check(
+    targets: Targets = None,
+    arg: Args = None,
+    input: Inputs = None,
+    input_range: InputRange = None,
+    weights: Weights = None,
+    seed: Seed = 0,
+    mode: Mode = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option("--select", help="Rules to run: codes, prefixes (NA2) or names; comma-separated."),
+    ] = None,
+    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Rules not to run.")] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option("--output", "-o", help="FORMAT or FORMAT=FILE: full, concise, json. May be repeated."),
+    ] = None,
+    fail_level: Annotated[
+        str | None,
+        typer.Option("--fail-level", help="Least severity that makes the exit code 1: error, warning or info."),
+    ] = None,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 in spite of findings.")] = False,
+    min_coverage: Annotated[
+        float | None,
+        typer.Option("--min-coverage", help="Least share of calls with a transfer; below it the exit code is 3."),
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Run rules that are not settled yet.")] = False,
+    timeout: Timeout = 600,
+    full: ShowFull = False,
+    verbose: Verbose = False,
+) -> int:
+    """Audit models: trace, forecast gradients, prove bounds, report what stands in the way of training."""
+    from netaudit.audit import Settings, selected  # torch is imported below this line only
+
+    config = configuration()
+    catalog = packs()
+    outputs = [parsed_output(o) for o in (output or config.output or ("full",))]
+    level = one_of("--fail-level", fail_level or config.fail_level, ("error", "warning", "info"))
+    settings = Settings(
+        mode=one_of("--mode", mode or config.mode, ("train", "eval")),
+        select=words(select) or (*config.select, *config.extend_select) if config.select or select else (),
+        ignore=(*words(ignore), *config.ignore),
+        preview=preview or config.preview,
+        ranges=input_ranges(input_range),
+        raise_internal=verbose,
+    )
+    selected(catalog, settings)  # an unknown rule is said before anything is built
+    options = load_options(config, arg, input, weights, seed)
+    found = [one for target in targets_of(targets, config) for one in audited(target, options, catalog, settings, timeout)]
+    whole = _report(found, catalog, seed, config.min_coverage if min_coverage is None else min_coverage)
+    emit(whole, outputs, full=full, timings=verbose)
+    return _exit_code(whole, level, exit_zero=exit_zero or config.exit_zero)
+
+
+def audited(target: str, options: Any, catalog: Catalog, settings: Any, timeout: int) -> list[TargetReport]:
+    """The reports of everything that a target names, within a time."""
+    from netaudit.audit import audit_subject
+    from netaudit.intake.target import load
+
+    with alarm(timeout, target):
+        return [audit_subject(subject, catalog, settings) for subject in load(target, options)]
+
+
+def _report(audited: Sequence[TargetReport], catalog: Catalog, seed: int, min_coverage: float) -> Report:
+    import torch
+
+    from netaudit import __version__
+    from netaudit.finding import Report
+
+    return Report(tuple(audited), __version__, torch.__version__, catalog.packs, seed, min_coverage)
+
+
+def _exit_code(report: Report, level: str, *, exit_zero: bool) -> int:
+    if report.incomplete:
+        return INCOMPLETE
+    levels = ("info", "warning", "error")
+    counted = levels[levels.index(level) :]
+    return FINDINGS if not exit_zero and any(f.severity in counted for f in report.findings) else CLEAN

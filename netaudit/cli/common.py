@@ -1,0 +1,161 @@
+"""What commands share: configuration, packs, options, a limit on time, output."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netaudit.errors import ConfigError, TargetError, did_you_mean
+
+if TYPE_CHECKING:
+    from netaudit.config import Config
+    from netaudit.finding import Report
+    from netaudit.pack import Catalog
+    from netaudit.report import Style
+    from netaudit.signal import Interval
+
+
+def configuration() -> Config:
+    """The nearest configuration."""
+    from netaudit.config import load_config
+
+    return load_config()
+
+
+def packs(*, checks_only: bool = False) -> Catalog:
+    """What the installed packs declare."""
+    from netaudit.pack import installed
+
+    return installed(checks_only=checks_only)
+
+
+def load_options(config: Config, arg: Sequence[str] | None, inputs: Sequence[str] | None, weights: str | None, seed: int) -> Any:
+    """How targets are to be loaded."""
+    from netaudit.intake.build import parse_args
+    from netaudit.intake.subject import Options
+
+    name = config.path.name if config.path is not None else "pyproject.toml"
+    return Options(
+        args=parse_args(arg or []),
+        inputs=tuple(inputs or ()),
+        weights=weights,
+        seed=seed,
+        config=config.targets,
+        config_name=name,
+    )
+
+
+def input_ranges(given: Sequence[str] | None) -> dict[str, Interval]:
+    """Ranges of inputs by name; the empty name means every float input.
+
+    Raises:
+        ConfigError: not of the form ``[NAME=]LO:HI``.
+    """
+    from netaudit.signal import Interval
+
+    found = {}
+    for text in given or ():
+        name, _, bounds = text.rpartition("=")
+        low, colon, high = bounds.partition(":")
+        try:
+            interval = Interval(float(low), float(high))
+        except ValueError:
+            colon = ""
+        if not colon or not interval.lo <= interval.hi:
+            raise ConfigError(f"--input-range {text!r} is not a range", "write it as x=-1:1, or -1:1 for every float input")
+        found[name] = interval
+    return found
+
+
+def targets_of(given: Sequence[str] | None, config: Config) -> Sequence[str]:
+    """The targets named, else every configured one.
+
+    Raises:
+        TargetError: there are none.
+    """
+    wanted = given or list(config.targets)
+    if not wanted:
+        raise TargetError("there is nothing to check", "name a target: netaudit check model.py")
+    return wanted
+
+
+def words(given: Sequence[str] | None) -> tuple[str, ...]:
+    """Comma-separated words of an option that may be repeated."""
+    return tuple(word.strip() for text in given or () for word in text.split(",") if word.strip())
+
+
+def one_of(flag: str, value: str, allowed: Sequence[str]) -> str:
+    """A word of a closed set.
+
+    Raises:
+        ConfigError: it is another word.
+    """
+    if value not in allowed:
+        raise ConfigError(f"{flag} {value!r} is not one of {', '.join(allowed)}", did_you_mean(value, allowed))
+    return value
+
+
+@contextmanager
+def alarm(seconds: int, target: str) -> Iterator[None]:
+    """A model that hangs is an error, not a wait."""
+    if seconds <= 0 or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def ring(_signal: int, _frame: object) -> None:
+        raise TargetError(f"{target}: not done after {seconds} seconds", "raise --timeout, or look for an endless loop in the model")
+
+    previous = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def parsed_output(text: str) -> tuple[str, Path | None]:
+    """FORMAT or FORMAT=FILE.
+
+    Raises:
+        ConfigError: there is no such format, or the file has no folder.
+    """
+    from netaudit.report import FORMATS
+
+    name, _, file = text.partition("=")
+    if name not in FORMATS:
+        raise ConfigError(f"there is no output format {name!r}", did_you_mean(name, FORMATS) or f"formats: {', '.join(FORMATS)}")
+    path = Path(file) if file else None
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ConfigError(f"{path} cannot be written: there is no folder {path.parent}", "make the folder, or write elsewhere")
+    return name, path
+
+
+def emit(report: Report, outputs: Sequence[tuple[str, Path | None]], *, full: bool, timings: bool) -> None:
+    """Write a report in every format asked for."""
+    from netaudit.report import FORMATS
+
+    for name, path in outputs:
+        text = FORMATS[name](report, style(path, full=full, timings=timings))
+        if path is None:
+            sys.stdout.write(text)
+        else:
+            temporary = path.with_name(path.name + ".tmp")  # never a half-written report
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+    sys.stdout.flush()
+
+
+def style(path: Path | None, *, full: bool, timings: bool) -> Style:
+    """How the reader of an output wants it: a terminal is wide and coloured, a file or a pipe is neither."""
+    from netaudit.report import Style
+
+    terminal = path is None and sys.stdout.isatty()
+    color = path is None and (bool(os.environ.get("FORCE_COLOR")) or terminal) and not os.environ.get("NO_COLOR")
+    width = min(os.get_terminal_size().columns, 140) if terminal else 80
+    return Style(color, width, full, timings)

@@ -1,0 +1,133 @@
+"""The certificate of a network, for a terminal and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from math import inf
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from netaudit.finding import Status
+
+from .numbers import at_most, outward, short
+
+if TYPE_CHECKING:  # torch stays out of this room
+    from netaudit.certify import Ball, Certified, NetworkBound, NodeBound
+
+SHOWN = 24
+"""Rows of the table of calls without ``--full``."""
+
+
+def text(target: str, found: Certified, ball: Ball | None, *, full: bool) -> str:
+    """Bound, what of it is attained, the gap, which calls were covered how, and the calls themselves."""
+    return "\n".join(_lines(target, found, ball, full=full)) + "\n"
+
+
+def _lines(target: str, found: Certified, ball: Ball | None, *, full: bool) -> Iterator[str]:
+    shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, _, shape in found.inputs)
+    sources = ", ".join(found.bound.sources) or "nothing"
+    yield f"{target}: Lipschitz constant in l2 from {sources} to the output ({shapes}; {found.mode} mode)"
+    yield ""
+    rows = [_row("global", "every input", found.bound, found.measured)]
+    if found.local is not None and ball is not None:
+        rows.append(_row("local", f"{ball.norm} ball of {ball.radius:g} around the example", found.local, found.local_measured))
+    yield tabulate(
+        rows,
+        headers=("", "holds for", "proved <=", "measured >=", "gap", "composition alone <="),
+        tablefmt="simple",
+        disable_numparse=True,
+        colalign=("left", "left", "right", "right", "right", "right"),
+    )
+    yield ""
+    for segment in (found.local or found.bound).segments:
+        how = "certificate matrix" if segment.method == "certificate" else "composition of norms"
+        yield f"  {segment.first} .. {segment.last}: {segment.calls} calls by {how}"
+    for note in dict.fromkeys((*found.notes, *found.bound.notes, *(found.local.notes if found.local else ()))):
+        yield f"  note: {note}"
+    yield ""
+    yield from _table(found, full=full)
+    yield ""
+    yield f"proved: every input, float64 with outward rounding, the weights as given; measured: seed {found.seed}, cpu, float64"
+
+
+def _row(kind: str, domain: str, bound: NetworkBound, measured: float | None) -> tuple[str, ...]:
+    known = measured is not None and measured > -inf
+    gap = "?" if not known or bound.log10 == inf else short(bound.log10 - (measured or 0.0)) + "x"
+    return kind, domain, at_most(bound.log10), short(measured) if known else "?", gap, at_most(bound.composition)
+
+
+def _table(found: Certified, *, full: bool) -> Iterator[str]:
+    bound = found.local or found.bound
+    rows = [_node(found, node) for node in bound.nodes]
+    hidden = 0 if full or len(rows) <= SHOWN else len(rows) - SHOWN
+    if hidden:
+        rows = [*rows[: SHOWN // 2], ("...", f"{hidden} more (--full)", "", "", ""), *rows[-SHOWN // 2 :]]
+    yield tabulate(
+        rows,
+        headers=("module", "op", "own <=", "from input <=", "by"),
+        tablefmt="simple",
+        disable_numparse=True,
+        colalign=("left", "left", "right", "right", "left"),
+    )
+
+
+def _node(found: Certified, node: NodeBound) -> tuple[str, ...]:
+    known = found.facts.nodes[node.name]
+    return known.where.module, known.op.removeprefix("aten."), at_most(node.own), at_most(node.through), node.by
+
+
+# JSON -------------------------------------------------------------------------------------------------------------------
+
+
+def document(results: Sequence[tuple[str, Certified]]) -> str:
+    """One object for one target, ``{"targets": [...]}`` for several; sorted, no NaN, no infinity."""
+    objects = [_object(target, found) for target, found in results]
+    whole: object = objects[0] if len(objects) == 1 else {"targets": objects}
+    return json.dumps(whole, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _object(target: str, found: Certified) -> Mapping[str, object]:
+    result: dict[str, object] = {
+        "id": target,
+        "mode": found.mode,
+        "norm": "l2",
+        "seed": found.seed,
+        "inputs": [{"name": name, "dtype": dtype, "shape": list(shape)} for name, dtype, shape in found.inputs],
+        "sources": list(found.bound.sources),
+        "outputs": list(found.bound.outputs),
+        "notes": list(dict.fromkeys((*found.notes, *found.bound.notes, *(found.local.notes if found.local else ())))),
+        "global": _bound(found.bound, found.measured),
+        "nodes": [_node_object(found, node) for node in found.bound.nodes],
+    }
+    if found.local is not None:
+        result["local"] = _bound(found.local, found.local_measured)
+    return result
+
+
+def _bound(bound: NetworkBound, measured: float | None) -> Mapping[str, object]:
+    return {
+        "bound": _size(bound.log10, "proved"),
+        "lower": _size(measured, "measured") if measured is not None and measured > -inf else {"log10": None, "status": "unknown"},
+        "composition": _size(bound.composition, "proved"),
+        "segments": [{"first": s.first, "last": s.last, "calls": s.calls, "method": s.method} for s in bound.segments],
+    }
+
+
+def _node_object(found: Certified, node: NodeBound) -> Mapping[str, object]:
+    known = found.facts.nodes[node.name]
+    return {
+        "id": node.name,
+        "op": known.op,
+        "module": known.where.module,
+        "kind": node.kind,
+        "lipschitz": _size(node.own, "proved"),
+        "through": _size(node.through, "proved"),
+        "by": node.by,
+    }
+
+
+def _size(log: float | None, status: Status) -> Mapping[str, object]:
+    """A magnitude; a proved one that is infinite has no number and says so."""
+    return {"log10": None, "status": "unbounded"} if log == inf else {"log10": outward(log, status), "status": status}
