@@ -159,13 +159,20 @@ def _jacobians(facts: Facts, node: Node) -> tuple[Jacobian | None, ...]:
 # the matrices -----------------------------------------------------------------------------------------------------------
 
 
-def moved_entries(part: Live, node: Node) -> Tensor:
-    """For each entry of the result, the index of the operand's entry that it is; for ops that only move entries."""
+def moved_entries(part: Live, node: Node) -> Tensor | None:
+    """For each entry of the result, the index of the operand's entry that it is; None where an entry is anything else.
+
+    The call is run on the numbers 1, 2, ... and on -1, -2, ...: an entry that is filled in does not change its sign.
+    """
     (name,) = part.operands(node)
     shape = part.facts.nodes[name].shape
-    counted = torch.arange(prod(shape), dtype=torch.float64).reshape(shape)
+    counted = torch.arange(1.0, prod(shape) + 1.0, dtype=torch.float64).reshape(shape)
+    function = part.function(node)
     with torch.no_grad():
-        return part.function(node)(counted).reshape(-1).round().long()
+        there, back = function(counted).reshape(-1), function(-counted).reshape(-1)
+    if not bool(((there + back == 0.0) & (there >= 1.0) & (there == there.round())).all()):
+        return None
+    return there.long() - 1
 
 
 def linear_matrices(part: Live, node: Node) -> tuple[tuple[Tensor, ...], Tensor]:

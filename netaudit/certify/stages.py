@@ -79,15 +79,16 @@ def _step(part: Live, node: Node, position: int, before: Layout) -> Step:
     after = (*kept, (node.name, part.size(node.name)))
     carried = torch.cat([_NONE, *(torch.arange(starts[name], starts[name] + size) for name, size in kept)])
     kind, offset = part.kind(node), torch.zeros(after[-1][1], dtype=torch.float64)
-    if kind == "move":
+    moved = moved_entries(part, node) if kind == "move" else None
+    if moved is not None:
         (name,) = part.operands(node)
-        return Step(node, kind, after, carried, torch.cat([carried, starts[name] + moved_entries(part, node)]), offset, _NONE)
-    if kind == "linear":
+        return Step(node, "move", after, carried, torch.cat([carried, starts[name] + moved]), offset, _NONE)
+    if kind in ("move", "linear"):
         rows = torch.zeros(after[-1][1], total, dtype=torch.float64)
         matrices, offset = linear_matrices(part, node)
         for name, matrix in zip(part.operands(node), matrices, strict=True):
             rows[:, starts[name] : starts[name] + matrix.shape[1]] += matrix
-        return Step(node, kind, after, carried, torch.cat([_unit_rows(carried, total), rows]), offset, _NONE)
+        return Step(node, "linear", after, carried, torch.cat([_unit_rows(carried, total), rows]), offset, _NONE)
     if kind == "slope":
         (name,) = part.operands(node)
         return Step(node, kind, after, carried, _NONE, offset, _entries(part, name, starts))

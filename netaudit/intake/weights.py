@@ -180,7 +180,7 @@ def weight_norms(
     made: dict[tuple[object, ...], WeightNorms] = {}
     result = {}
     for node in graph.nodes:
-        for slot, measure in _USES.get(node.op, {}).items():
+        for slot, measure in _uses(node, graph).items():
             name = node.operands[slot] if slot < len(node.operands) else None
             if not isinstance(name, str) or origins[name] not in ("static", "constant") or name not in values:
                 continue
@@ -192,6 +192,14 @@ def weight_norms(
                 made[key] = found
             result[(node.name, slot)] = made[key]
     return result
+
+
+def _uses(node: Node, graph: Graph) -> Mapping[int, Measure]:
+    """The slots of a call that hold weights, and how each is measured: all matrices of a recurrence."""
+    if node.op in _RECURRENT:
+        matrices = {n.name for n in graph.nodes if n.op == "parameter" and len(n.shape) == 2}
+        return {slot: _dense for slot, operand in enumerate(node.operands) if operand in matrices}
+    return _USES.get(node.op, {})
 
 
 def _geometry(node: Node, graph: Graph) -> tuple[object, ...]:
@@ -286,6 +294,7 @@ def _bilinear(_node: Node, weight: Tensor, _sizes: tuple[int, ...], effort: Effo
     return WeightNorms(min(p.upper for p in proofs), how="the smallest of three unfoldings")
 
 
+_RECURRENT = frozenset(f"aten.{kind}{cell}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell"))
 _USES: Mapping[str, Mapping[int, Measure]] = {
     "aten.linear": {1: _dense},
     "aten.mm": {0: _dense, 1: _right_factor},

@@ -22,7 +22,8 @@ def psd(n: int, seed: int, decades: float = 0.0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     basis = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0]
     p = basis @ torch.diag(10.0 ** (-decades * torch.rand(n, generator=generator, dtype=torch.float64))) @ basis.mT
-    return 0.5 * (p + p.mT)
+    symmetric: Tensor = 0.5 * (p + p.mT)
+    return symmetric
 
 
 def exact(matrix: Tensor) -> mp.matrix:
@@ -75,7 +76,7 @@ def test_the_schur_step_certifies_every_slope(n: int, seed: int, above: float) -
     p = psd(n, seed)
     d = torch.full((n,), above * float(torch.linalg.eigvalsh(p)[-1]), dtype=torch.float64)
     k, d = Fast().schur(p, torch.arange(n), d)
-    whole = torch.block_diag(k, torch.diag(d)).numpy()
+    whole = torch.block_diag(k, torch.diag(d)).numpy()  # type: ignore[no-untyped-call]  # torch's own signature
     root = np.linalg.cholesky(p.numpy() + 1e-15 * np.eye(n))
     rng = np.random.default_rng(seed)
     for _ in range(50):

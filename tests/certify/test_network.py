@@ -38,7 +38,8 @@ class Residual(nn.Module):
         self.body, self.scale = body, scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.scale * x + self.body(x)
+        y: Tensor = self.scale * x + self.body(x)
+        return y
 
 
 class Branches(nn.Module):
@@ -133,7 +134,7 @@ def test_a_residual_through_a_walker_of_linear_layers_is_not_missed() -> None:
     body = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
     for layer in (body[0], body[2]):
         with torch.no_grad():
-            layer.weight.mul_(0.5 / torch.linalg.matrix_norm(layer.weight, 2))  # type: ignore[arg-type, operator, union-attr]  # linear layers
+            layer.weight.mul_(0.5 / torch.linalg.matrix_norm(layer.weight, 2))  # type: ignore[operator]  # linear layers
     found = certified(Residual(body, 5.0).double(), torch.randn(1, 6).double()).bound
     assert math.log10(4.5) < found.log10 <= math.log10(5.25) + 1e-9
 
@@ -190,7 +191,8 @@ class _PreNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
-        return x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True))
+        y: Tensor = x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True))
+        return y
 
 
 def test_attention_after_a_norm_has_a_finite_constant_and_alone_it_has_none() -> None:
@@ -205,7 +207,9 @@ def test_attention_after_a_norm_has_a_finite_constant_and_alone_it_has_none() ->
             return F.scaled_dot_product_attention(x, x, x)
 
     assert math.isinf(certified(Bare(), x).bound.log10)
-    assert math.isfinite(certified(Bare(), x, ball=Ball(0.1)).local.log10)  # type: ignore[union-attr]  # a ball was given
+    near = certified(Bare(), x, ball=Ball(0.1)).local
+    assert near is not None
+    assert math.isfinite(near.log10)
 
 
 def test_depth_does_not_underflow() -> None:
@@ -220,3 +224,21 @@ def test_one_sample_stands_for_the_batch() -> None:
     found = certified(model, torch.randn(16, 4).double())
     assert found.inputs[0][2] == (1, 4)
     assert any("one sample" in note for note in found.notes)
+
+
+class _Fills(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tril(F.pad(x, (1, 1)).reshape(2, 3))
+        return torch.slice_scatter(y, torch.full((1, 3), 0.3, dtype=x.dtype), 0, 1, 2)
+
+
+def test_an_entry_that_is_filled_in_is_not_taken_for_one_that_is_moved() -> None:
+    model = nn.Sequential(_Fills(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2)).double()
+    x = torch.randn(1, 4).double()
+    found = certified(model, x, ball=Ball(0.5))
+    assert found.local is not None
+    for scale in (0.1, 1.0, 10.0):
+        assert gain(model, scale * torch.randn(1, 4).double()) <= 10.0**found.bound.log10 * (1 + 1e-9)
+    for _ in range(20):
+        step = torch.randn(1, 4).double()
+        assert gain(model, x + 0.5 * step / step.norm()) <= 10.0**found.local.log10 * (1 + 1e-9)
