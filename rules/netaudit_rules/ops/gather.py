@@ -1,4 +1,4 @@
-"""Ops that pick entries by index, and writes into a part of a tensor."""
+"""Ops that pick entries by index."""
 
 from __future__ import annotations
 
@@ -7,52 +7,9 @@ from math import prod
 
 import numpy as np
 
-from netaudit import Effect, Jacobian, Node, Signal, Var, joined, modelled, transfer
+from netaudit import Effect, Jacobian, Node, Signal, Var, modelled, transfer
 
-from .common import axis_of, integer, linear_jacobian, no_gradient, root
-from .shape import span
-
-# writes -----------------------------------------------------------------------------------------------------------------
-
-
-def _written_effect(node: Node, x: Signal, part: Signal, axis: int, start: int, stop: int, step: int) -> Effect:
-    def model(v: Var, w: Var) -> Var:
-        w = w.reshape(*v.sizes[:axis], len(range(start, stop, step)), *v.sizes[axis + 1 :])
-        return joined([p for p in (v.slice(axis, 0, start), w, v.slice(axis, stop, v.sizes[axis])) if p.sizes[axis]], axis)
-
-    moments, pull = modelled(model, x, part) if step == 1 else (None, None)
-    keep = Jacobian(1.0, "exact", "the entries that are not overwritten", frozenset({"linear", "selection", "projection"}))
-    put = Jacobian(1.0, "exact", "entries put in place", frozenset({"linear", "isometry"}))
-    return Effect(Signal(node.shape, x.range.hull(part.range), None, moments), (keep, put), pull)
-
-
-@transfer("aten.slice_scatter", source="a projection and an embedding", degree="1")
-def slice_scatter(node: Node, x: Signal, part: Signal) -> Effect:
-    """A range of an axis overwritten."""
-    axis = axis_of(node, len(x.shape))
-    return _written_effect(node, x, part, axis, *span(node, x.shape[axis]))
-
-
-@transfer("aten.select_scatter", source="a projection and an embedding", degree="1")
-def select_scatter(node: Node, x: Signal, part: Signal) -> Effect:
-    """One index of an axis overwritten."""
-    axis = axis_of(node, len(x.shape))
-    index = integer(node, "index") % x.shape[axis]
-    return _written_effect(node, x, part, axis, index, index + 1, 1)
-
-
-@transfer("aten.copy", source="a copy with broadcasting", degree="1")
-def copy(node: Node, _x: Signal, source: Signal, *_: Signal | None) -> Effect:
-    """The second tensor, broadcast to the shape of the first."""
-    times = prod(node.shape) / max(source.count, 1)
-    moments, pull = modelled(lambda _v, w: w.expand(*node.shape), None, source)
-    jac = linear_jacobian(root(times), f"every entry is used {times:g} times")
-    zero = no_gradient("overwritten")
-    rows = source.rows if source.shape == node.shape else None
-    return Effect(Signal(node.shape, source.range, rows, moments), (zero, jac), pull)
-
-
-# gathers ----------------------------------------------------------------------------------------------------------------
+from .common import axis_of, linear_jacobian, no_gradient, root
 
 
 def _most_used(ids: np.ndarray | None, bound: int) -> tuple[int, str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import inf, isinf, prod, sqrt
+from math import exp, hypot, inf, isfinite, isinf, prod, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
 
 from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Var, modelled, transfer, up
 
 from .algebra import mul
-from .common import finite_product, linear_jacobian, product_up, ranged, real, repeats, root
+from .common import axis_of, finite_product, linear_jacobian, product_up, ranged, real, repeats, root
 
 
 def _factor_norm(y: Signal) -> float:
@@ -51,6 +54,37 @@ def matmul_model(x: Var, y: Var) -> Var:
     z = x.einsum(f"{left}ts,{right}sr->{letters}tr", y)
     sizes = [n for i, n in enumerate(z.sizes) if not (vector_x and i == rank) and not (vector_y and i == rank + 1)]
     return z.reshape(*sizes)
+
+
+@transfer("aten.glu", source="per pair: sup s sqrt(1 + R^2 (1 - s)^2) over s = sigmoid(b), |a| <= R (Dauphin 2017)", degree="none")
+def glu(node: Node, x: Signal) -> Effect:
+    """``a sigmoid(b)`` for the two halves of an axis: ``J = [diag s, diag a s (1 - s)]``, a product of two activations."""
+    axis = axis_of(node, len(x.shape), "dim", -1)
+    half = x.shape[axis] // 2
+    low, high = (1.0 / (1.0 + exp(-min(max(end, -700.0), 700.0))) for end in (x.range.lo, x.range.hi))
+    low, high = max(low * (1 - 1e-15), 0.0), min(high * (1 + 1e-15), 1.0)
+    r = x.range.magnitude
+    jac = Jacobian(inf, "infinite", "the gated half has no proved bound: a product of two activations has degree 2")
+    if isfinite(r):
+        jac = Jacobian(_glu_gain(r, low, high), "conditional", f"sup s sqrt(1 + R^2 (1 - s)^2), R = {r:.4g}, s <= {high:.4g}")
+    moments, pull = modelled(lambda v: v.slice(axis, 0, half) * v.slice(axis, half, 2 * half).apply(_sigmoid, _sigmoid_slope), x)
+    return Effect(ranged(Signal(node.shape, x.range * Interval(low, high), None, moments)), (jac,), pull)
+
+
+def _glu_gain(r: float, low: float, high: float) -> float:
+    """``sup s sqrt(1 + r^2 (1 - s)^2)``: at the ends, or where ``2 r^2 s^2 - 3 r^2 s + r^2 + 1 = 0``."""
+    points = [low, high]
+    if r * r >= 8.0:
+        points += [s for sign in (1.0, -1.0) if low < (s := (3.0 + sign * sqrt(1.0 - 8.0 / (r * r))) / 4.0) < high]
+    return up(up(max(s * hypot(1.0, r * (1.0 - s)) for s in points)))
+
+
+def _sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 0.5 * (1.0 + np.tanh(0.5 * z))
+
+
+def _sigmoid_slope(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 0.25 / np.cosh(0.5 * np.clip(z, -700, 700)) ** 2
 
 
 @transfer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from netaudit import Interval
@@ -243,6 +244,12 @@ ROWS = (
         factor=None,
     ),
 )
+GATES = (
+    Case(op="aten.glu", function=lambda x: F.glu(x, -1), inputs=(normal(3, 8),), ranges={0: R}, factor=1.1),
+    Case(op="aten.glu", name="wide", function=lambda x: F.glu(x, 0), inputs=(normal(4, 3),), ranges={0: Interval(-20.0, 20.0)}, factor=1.1),
+    Case(op="aten.glu", name="unbounded", function=lambda x: F.glu(x, -1), inputs=(X,), factor=1.1),
+)
+
 CASES = (
     *ROWS,
     *SUMS,
