@@ -244,7 +244,7 @@ def coverage(analysis: Analysis) -> Coverage:
     total = len(set(calls) | set(unknown))
     trained = [name for name, info in analysis.graph.params.items() if info.trainable]
     forecast = sum(analysis.flow.params[name].forecast is not None for name in trained)
-    return Coverage(total, total - len(unknown), dict(sorted(counts.items())), len(trained), forecast)
+    return Coverage(total, total - len(unknown), dict(sorted(counts.items())), len(trained), forecast, bool(facts.non_finite))
 
 
 def _inputs(graph: Graph) -> tuple[tuple[str, str, tuple[int, ...]], ...]:

@@ -112,18 +112,24 @@ class ParamRow:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of the graph was understood. ``unknown``: ops without a transfer, with how often they occur."""
+    """How much of the graph was understood.
+
+    ``unknown``: ops without a transfer, with how often they occur. ``forecast`` of the ``params`` parameters have a forecast;
+    where one holds NaN (``broken``) none can have, and a finding says so.
+    """
 
     nodes: int = 0
     ruled: int = 0
     unknown: Mapping[str, int] = field(default_factory=dict)
     params: int = 0
     forecast: int = 0
+    broken: bool = False
 
     @property
     def share(self) -> float:
-        """The share of calls with a transfer."""
-        return self.ruled / self.nodes if self.nodes else 1.0
+        """The share of calls with a transfer, or of parameters with a forecast if that is smaller: what was checked."""
+        calls = self.ruled / self.nodes if self.nodes else 1.0
+        return min(calls, 1.0 if self.broken or not self.params else self.forecast / self.params)
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,8 @@ def test_an_op_without_a_transfer_is_never_called_clean(tmp_path: Path) -> None:
     done = run("check", "model.py", cwd=tmp_path)
     assert done.returncode == 3
     assert "no transfer for aten.linalg_matrix_exp" in done.stdout
-    assert run("check", "model.py", "--min-coverage", "0.4", cwd=tmp_path).returncode == 0
+    assert "no forecast for" in done.stdout  # what lies behind it
+    assert run("check", "model.py", "--min-coverage", "0", cwd=tmp_path).returncode == 0
 
 
 def test_json_is_valid_by_its_own_schema_and_the_same_twice(tmp_path: Path) -> None:

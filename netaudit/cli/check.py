@@ -41,7 +41,9 @@ def check(
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 in spite of findings.")] = False,
     min_coverage: Annotated[
         float | None,
-        typer.Option("--min-coverage", help="Least share of calls with a transfer; below it the exit code is 3."),
+        typer.Option(
+            "--min-coverage", help="Least share of calls with a transfer, and of parameters with a forecast; below it the exit code is 3."
+        ),
     ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Run rules that are not settled yet.")] = False,
     timeout: Timeout = 600,

@@ -13,7 +13,8 @@ def render(report: Report, style: Style) -> str:
     lines = [_line(finding) for finding in report.findings]
     lines += [f"{t.id}: incomplete: {problem}" for t in report.targets for problem in t.problems]
     lines += [
-        f"{t.id}: incomplete: {t.coverage.ruled} of {t.coverage.nodes} calls have a transfer"
+        f"{t.id}: incomplete: {t.coverage.ruled} of {t.coverage.nodes} calls have a transfer, "
+        f"{t.coverage.forecast} of {t.coverage.params} parameters a forecast"
         for t in report.incomplete
         if t.coverage.share < report.min_coverage
     ]

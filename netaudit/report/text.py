@@ -129,7 +129,7 @@ def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
     counts = [(s, sum(f.severity == s for f in target.findings)) for s in ("error", "warning", "info")]
     said = ", ".join(f"{n} {s}{'s' if n > 1 and s != 'info' else ''}" for s, n in counts if n)
     incomplete = target in report.incomplete
-    verdict = said or ("not checked" if incomplete and not target.coverage.nodes else "clean")
+    verdict = said or ("not checked" if incomplete and not target.coverage.nodes else "no findings" if incomplete else "clean")
     style_name = "bold red" if counts[0][1] or incomplete else "bold yellow" if counts[1][1] else "bold green"
     c = target.coverage
     parts = []
@@ -142,10 +142,12 @@ def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
     yield Text.assemble((f"{target.id}: ", "bold"), (verdict, style_name), "".join(f" · {p}" for p in parts))
     if target.guess:
         yield Text(f"  {target.guess}", style="yellow")
-    if c.forecast < c.params:
-        yield Text(f"  no forecast for {c.params - c.forecast} parameters: rules on their gradients say nothing", style="yellow")
     for problem in target.problems:
         yield Text.assemble(("  incomplete: ", "bold red"), problem)
     if c.nodes and c.share < report.min_coverage:
         unknown = ", ".join(f"{op} ({n})" if n > 1 else op for op, n in c.unknown.items())
-        yield Text.assemble(("  incomplete: ", "bold red"), f"no transfer for {unknown} (--min-coverage {report.min_coverage:g})")
+        missing = [f"no transfer for {unknown}"] if unknown else []
+        missing += (
+            [f"no forecast for {c.params - c.forecast} parameters, whose gradients no rule has judged"] if c.forecast < c.params else []
+        )
+        yield Text.assemble(("  incomplete: ", "bold red"), f"{'; '.join(missing)} (--min-coverage {report.min_coverage:g})")
