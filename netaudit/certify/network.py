@@ -106,7 +106,7 @@ class _Walk:
         """Positions of consecutive calls that are alike; a bound that is infinite is not worth a matrix."""
         found: list[tuple[list[int], Method]] = []
         for position, node in enumerate(self.part.nodes):
-            entries = total_size(self._alive(position - 1)) + self.part.size(node.name)
+            entries = max(total_size(self._alive(position - 1)), total_size(self._alive(position)))
             affordable = entries <= LARGEST and self.kinds[node.name] != "jump" and not isinf(_own(self.part, node))
             method: Method = "certificate" if affordable else "composition"
             if found and found[-1][1] == method:
