@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf, isinf, log10, sqrt
 
-import numpy as np
-
 from .check import Audit, Check, Remark
 from .errors import ConfigError, NetauditError, TraceError, did_you_mean
 from .facts import Facts, Leaves, derive
@@ -74,12 +72,11 @@ def analyse(subject: Subject, catalog: Catalog, settings: Settings) -> Analysis:
     clock.lap("lower")
     known = leaves(lowered, Assumed(bool(subject.guess), named_ranges(lowered.graph, settings.ranges)), settings.effort)
     clock.lap("norms")
-    with np.errstate(all="ignore"):  # a model that overflows is a finding, not a warning of numpy's
-        facts = derive(lowered.graph, known, catalog)
-        clock.lap("facts")
-        first = flow(facts)
-        later = _once_moved(lowered.graph, known, facts, first, catalog)
-        clock.lap("flow")
+    facts = derive(lowered.graph, known, catalog)
+    clock.lap("facts")
+    first = flow(facts)
+    later = _once_moved(lowered.graph, known, facts, first, catalog)
+    clock.lap("flow")
     return Analysis(subject, lowered, known, facts, first, later, clock.laps)
 
 

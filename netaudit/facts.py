@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from .effect import UNKNOWN, ZERO, Effect, Jacobian, Pull, Transfer
 from .graph import Graph, Node
 from .moments import Cotangent, accumulate
@@ -56,6 +58,7 @@ class Facts:
         return 1.0 - len(self.unmodelled) / self.calls if self.calls else 1.0
 
 
+@np.errstate(all="ignore")  # a model that overflows is unknown, and no reason for numpy to warn the user
 def derive(graph: Graph, leaves: Leaves, catalog: Catalog) -> Facts:
     """One pass over the nodes in execution order."""
     signals: dict[str, Signal] = {}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import inf, isfinite, isinf, log10, sqrt
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from .facts import Facts
 from .graph import Node
 from .moments import Cotangent, accumulate, constant, cotangent, independent
@@ -89,6 +91,7 @@ def fan_in(shape: tuple[int, ...]) -> int:
     return max(size, 1)
 
 
+@np.errstate(all="ignore")  # as in the forward sweep: what overflows is unknown
 def flow(facts: Facts) -> Flow:
     """One pass over the nodes in reverse: bounds add along parallel edges, cotangents add as their model says."""
     graph = facts.graph

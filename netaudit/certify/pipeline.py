@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -39,7 +40,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Certified:
-    """The bounds of one subject; ``measured`` is log10 of the largest gain found, a lower bound; None without a ball."""
+    """The bounds of one subject; ``measured`` is log10 of the largest gain found, a lower bound; None without a ball.
+
+    ``seconds``: CPU time by stage.
+    """
 
     inputs: tuple[tuple[str, str, tuple[int, ...]], ...]
     bound: NetworkBound
@@ -50,6 +54,7 @@ class Certified:
     notes: tuple[str, ...]
     mode: str
     seed: int
+    seconds: Mapping[str, float]
 
 
 def certify_subject(subject: Subject, catalog: Catalog, request: Request) -> Certified:
@@ -58,20 +63,41 @@ def certify_subject(subject: Subject, catalog: Catalog, request: Request) -> Cer
     Raises:
         TraceError: the model could not be traced.
     """
+    clock = Clock()
     subject, lowered, notes = _one_sample(replace(subject, loss=None), request.mode)
+    clock.lap("trace")
     known = leaves(lowered, Assumed(guessed=True, ranges=named_ranges(lowered.graph, request.ranges)), "tight")
     facts = derive(lowered.graph, known, catalog)
     part = live_part(facts, lowered.tensors)
+    clock.lap("facts")
     bound = certify(part, seconds=request.seconds)
+    clock.lap("bound")
     measured = largest_gain(part, ball=None, seconds=SHARE * request.seconds, seed=request.seed)
+    clock.lap("attained")
     local, local_measured = None, None
     if request.ball is not None:
         signals = {**known.signals, **_in_ball(known.signals, part, request.ball)}
         near = live_part(derive(lowered.graph, replace(known, signals=signals), catalog), lowered.tensors)
         local = certify(near, ball=request.ball, seconds=request.seconds)
+        clock.lap("local")
         local_measured = largest_gain(near, ball=request.ball, seconds=SHARE * request.seconds, seed=request.seed)
     shown = tuple((n.name, n.dtype, n.shape) for n in lowered.graph.nodes if n.op == "input")
-    return Certified(shown, bound, measured, local, local_measured, facts, (*lowered.graph.notes, *notes), request.mode, request.seed)
+    said = (*lowered.graph.notes, *notes)
+    return Certified(shown, bound, measured, local, local_measured, facts, said, request.mode, request.seed, clock.laps)
+
+
+class Clock:
+    """CPU time between calls."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.process_time()
+
+    def lap(self, name: str) -> None:
+        """Note what has passed under a name."""
+        now = time.process_time()
+        self.laps[name] = now - self._last
+        self._last = now
 
 
 def _one_sample(subject: Subject, mode: str) -> tuple[Subject, Lowered, tuple[str, ...]]:
