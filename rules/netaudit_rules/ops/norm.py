@@ -291,6 +291,7 @@ def _by_running_scale(peak: float, var: Signal, eps: float, node: Node) -> Jacob
 def _running_gain(weight: Signal | None, var: Signal, eps: float) -> float:
     if var.value is not None and (weight is None or weight.value is not None):
         gamma = np.ones_like(var.value, dtype=np.float64) if weight is None or weight.value is None else weight.value.astype(np.float64)
-        return up(float(np.max(np.abs(gamma) / np.sqrt(np.maximum(var.value.astype(np.float64), 0.0) + eps))))
+        floors = np.maximum(var.value.astype(np.float64), 0.0) + eps
+        return up(float(np.max(np.abs(gamma) / np.sqrt(floors)))) if floors.min() > 0 else inf  # 0 / 0 is NaN, whatever gamma is
     floor = max(var.range.lo, 0.0) + eps
     return up(_scale(weight) / sqrt(floor)) if floor > 0 else inf
