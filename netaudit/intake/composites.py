@@ -139,6 +139,38 @@ def _erf_of(x: Pattern) -> Pattern:
     return Op(("aten.erf",), (Either((_div(x, Number(value=sqrt(2))), _mul(x, Number(value=sqrt(0.5))))),))
 
 
+def _is_over_channels(node: Node) -> bool:
+    """Whether an average runs over windows of the leading pooled axis alone, step by step, without padding of its own."""
+    kernel, stride, padding = (node.args.get(name) for name in ("kernel_size", "stride", "padding"))
+    sizes = kernel if isinstance(kernel, tuple) else ()
+    others_are_one = all(k == 1 for k in sizes[1:])
+    return len(sizes) > 1 and others_are_one and set(_as_tuple(stride)) == {1} and not any(_as_tuple(padding))
+
+
+def _as_tuple(value: Arg) -> tuple[Arg, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _moved(x: Pattern, *packets: str) -> Pattern:
+    """``x`` behind any of the calls that torch's own code may put in between."""
+    return Either((Op(packets, (x,)), x))
+
+
+def _response() -> Pattern:
+    """``x / (k + alpha mean(x^2 over neighbouring channels))^beta`` as ``torch.nn.functional.local_response_norm`` writes it."""
+    views = ("aten.view", "aten.unsqueeze", "aten.squeeze")
+    padded = Op(("aten.pad", "aten.constant_pad_nd"), (_moved(_square(X), *views),))
+    mean = Op(("aten.avg_pool2d", "aten.avg_pool3d"), (padded,), binds=(("window", "kernel_size"),), needs=_is_over_channels)
+    spread = _moved(_moved(mean, "aten.squeeze"), "aten.view")
+    return _div(X, Op(("aten.pow",), (_add(_mul(spread, Number("alpha")), Number("k")), Number("beta"))))
+
+
+def _response_arguments(bound: Binding) -> Mapping[str, Arg]:
+    window = bound["window"]
+    size = window[0] if isinstance(window, tuple) else 1
+    return {"size": size, "alpha": bound["alpha"], "k": bound["k"], "beta": bound["beta"]}
+
+
 def _attention(logits: Pattern) -> Pattern:
     weights = Op(
         ("aten.softmax", "aten._softmax"),
@@ -203,6 +235,7 @@ TABLE: tuple[Composite, ...] = (
         ("x",),
         lambda b: {"beta": b["beta"]},
     ),
+    Composite("netaudit.local_response_norm", _response(), ("x",), _response_arguments),
     Composite("netaudit.softsign", _div(X, _add(Op(("aten.abs",), (X,)), Number(value=1.0))), ("x",), _nothing),
     Composite("netaudit.tanhshrink", Op(("aten.sub",), (X, Op(("aten.tanh",), (X,)))), ("x",), _nothing),
     Composite("netaudit.hardswish", _HARDSWISH, ("x",), _nothing),

@@ -42,6 +42,20 @@ def l2_normalize(node: Node, x: Signal) -> Effect:
     return Effect(Signal(node.shape, Interval(-1.0, 1.0), RowNorm(up(1.0), over), moments), (jac,), pull)
 
 
+@transfer(
+    "aten.cdist", "aten._cdist_forward", source="an entry's gradient is a unit vector (p >= 2), d^(1/p - 1/2) below", kinks="x = y: 0"
+)
+def cdist(node: Node, x: Signal, y: Signal) -> Effect:
+    """Distances between all rows of two matrices: a row takes part in as many as the other has, ``||J|| <= sqrt rows``."""
+    p, width = real(node.args.get("p"), 2.0), x.shape[-1]
+    unit = 1.0 if p >= 2 else inf if p <= 0 else up(width ** (1.0 / p - 0.5))
+    reuse = [prod(node.shape[:-2]) / max(prod(s.shape[:-2]), 1) for s in (x, y)]
+    lips = (up(unit * sqrt(max(o.shape[-2], 1) * r)) for o, r in zip((y, x), reuse, strict=True))
+    jac = tuple(Jacobian(lip, "infinite" if isinf(lip) else "upper", "a unit vector for each row of the other matrix") for lip in lips)
+    reach = up(x.norm_bound((-1,)) + y.norm_bound((-1,))) if p >= 2 else inf
+    return Effect(Signal(node.shape, Interval(0.0, reach)), jac)
+
+
 @transfer("netaudit.center", source="C = I - 11'/n is an orthogonal projection", degree="1")
 def center(node: Node, x: Signal) -> Effect:
     """``x - mean(x)``: 1 for n >= 2, the null space is the constants."""

@@ -8,9 +8,9 @@ from math import inf, isinf, prod, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Tag, Var, modelled, transfer, up
+from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Var, modelled, transfer, up
 
-from .common import axes_of, first_slots, integer, no_gradient, node_count, ranged, real, root
+from .common import axes_of, first_slots, integer, no_gradient, ranged, real
 from .linear import by_bias
 
 Array = NDArray[np.float64]
@@ -41,7 +41,8 @@ def centred_scale_norm(gamma: Array, count: int) -> float:
     return up(up(sqrt(high)))
 
 
-def _scale(weight: Signal | None) -> float:
+def largest_scale(weight: Signal | None) -> float:
+    """``max |gamma|``, 1 without one."""
     return 1.0 if weight is None else weight.range.magnitude
 
 
@@ -60,7 +61,8 @@ def _over_root(norm: float, eps: float) -> float:
     return up(norm / sqrt(eps)) if eps > 0 else (0.0 if norm == 0 else inf)
 
 
-def _jacobian(norm: float, eps: float, count: int, *, centred: bool) -> Jacobian:
+def norm_jacobian(norm: float, eps: float, count: int, *, centred: bool) -> Jacobian:
+    """The Jacobian by the input: ``norm / sqrt(eps)``, met where the normalised part is zero."""
     lip = _over_root(norm, eps)
     if count <= 1 and centred:
         return no_gradient("groups of one element: the output is the constant bias")
@@ -76,7 +78,8 @@ def _jacobian(norm: float, eps: float, count: int, *, centred: bool) -> Jacobian
     )  # fmt: skip
 
 
-def _by_scale(weight: Signal | None, out: Sequence[int], peak: float) -> Jacobian | None:
+def by_scale(weight: Signal | None, out: Sequence[int], peak: float) -> Jacobian | None:
+    """The Jacobian by gamma: entries of at most ``peak``, each used as often as gamma is repeated."""
     if weight is None:
         return None
     if peak == 0.0:
@@ -85,18 +88,21 @@ def _by_scale(weight: Signal | None, out: Sequence[int], peak: float) -> Jacobia
     return Jacobian(up(peak * sqrt(r)), "upper", f"normalised entries <= {peak:.4g}, used {r:g} times", frozenset({"linear"}))
 
 
-def _affine(y: Var, weight: Var | None, bias: Var | None, shape: tuple[int, ...]) -> Var:
+def affine(y: Var, weight: Var | None, bias: Var | None, shape: tuple[int, ...]) -> Var:
+    """``gamma y + beta``."""
     y = y if weight is None else y * weight.reshape(*shape)
     return y if bias is None else y + bias.reshape(*shape)
 
 
-def _out(node: Node, peak: float, weight: Signal | None, bias: Signal | None, rows: RowNorm | None) -> tuple[Interval, RowNorm | None]:
+def scaled_range(
+    node: Node, peak: float, weight: Signal | None, bias: Signal | None, rows: RowNorm | None
+) -> tuple[Interval, RowNorm | None]:
     """Range and row norms after the affine part: ``|gamma_i| peak + |beta_i|``."""
-    size = up(peak * _scale(weight)) + (bias.range.magnitude if bias is not None else 0.0)
+    size = up(peak * largest_scale(weight)) + (bias.range.magnitude if bias is not None else 0.0)
     if rows is not None:
         shift = up(bias.range.magnitude * sqrt(prod(node.shape[a] for a in rows.axes))) if bias is not None else 0.0
         shift = min(shift, bias.norm_bound(tuple(range(len(bias.shape)))) if bias is not None else 0.0)
-        rows = RowNorm(up(rows.bound * _scale(weight) + shift), rows.axes)
+        rows = RowNorm(up(rows.bound * largest_scale(weight) + shift), rows.axes)
     return Interval(-up(size), up(size)), rows
 
 
@@ -108,15 +114,15 @@ def _normalised(
 ) -> Effect:
     count = prod(x.shape[a] for a in over)
     peak = sqrt(max(count - 1, 0)) if centred else sqrt(count)
-    norm = _centred_norm(weight, count) if centred else _scale(weight)
+    norm = _centred_norm(weight, count) if centred else largest_scale(weight)
     shape = tuple(x.shape[a] for a in over)
 
     def model(v: Var, w: Var | None, b: Var | None) -> Var:
-        return _affine(v.normalise(over, eps, subtract_mean=centred), w, b, shape)
+        return affine(v.normalise(over, eps, subtract_mean=centred), w, b, shape)
 
     moments, pull = modelled(model, x, weight, bias)
-    values, rows = _out(node, peak, weight, bias, RowNorm(up(sqrt(count)), over))
-    jac = (_jacobian(norm, eps, count, centred=centred), _by_scale(weight, node.shape, peak), by_bias(bias, node.shape))
+    values, rows = scaled_range(node, peak, weight, bias, RowNorm(up(sqrt(count)), over))
+    jac = (norm_jacobian(norm, eps, count, centred=centred), by_scale(weight, node.shape, peak), by_bias(bias, node.shape))
     return first_slots(node, Effect(ranged(Signal(node.shape, values, rows, moments)), jac, pull))
 
 
@@ -179,7 +185,7 @@ def group_norm(node: Node, x: Signal, weight: Signal | None = None, bias: Signal
     batch, channels, *space = x.shape
     count = channels // groups * prod(space)
     norm = 1.0 if weight is None else _grouped_norm(weight, groups, prod(space), count)
-    return _per_channel(node, x, weight, bias, (batch, groups, channels // groups, *space), count, norm if count > 1 else 0.0)
+    return per_channel(node, x, weight, bias, (batch, groups, channels // groups, *space), count, norm if count > 1 else 0.0)
 
 
 def _grouped_norm(weight: Signal, groups: int, space: int, count: int) -> float:
@@ -189,7 +195,7 @@ def _grouped_norm(weight: Signal, groups: int, space: int, count: int) -> float:
     return max(centred_scale_norm(np.repeat(part, min(space, 2)), count) for part in parts)
 
 
-def _per_channel(
+def per_channel(
     node: Node, x: Signal, weight: Signal | None, bias: Signal | None, split: tuple[int, ...], count: int, norm: float
 ) -> Effect:
     """Normalise over all but the first two axes of ``split``, then scale by channel."""
@@ -198,100 +204,29 @@ def _per_channel(
 
     def model(v: Var, w: Var | None, b: Var | None, *_: Var | None) -> Var:
         y = v.reshape(*split).normalise(tuple(range(2, len(split))), eps).reshape(*x.shape)
-        return _affine(y, w, b, shape)
+        return affine(y, w, b, shape)
 
     rest = (None,) * (len(node.operands) - 3)
     moments, pull = modelled(model, x, weight, bias, *rest)
     peak = sqrt(max(count - 1, 0))
-    values, _ = _out(node, peak, weight, bias, None)
+    values, _ = scaled_range(node, peak, weight, bias, None)
     by_beta = None if bias is None else by_bias(Signal(shape), node.shape)
-    jac = (_jacobian(norm, eps, count, centred=True), _by_scale(weight, node.shape, peak), by_beta, *rest)
+    jac = (norm_jacobian(norm, eps, count, centred=True), by_scale(weight, node.shape, peak), by_beta, *rest)
     return first_slots(node, Effect(Signal(node.shape, values, None, moments), jac, pull))
-
-
-@transfer("aten.instance_norm", source="LayerNorm on each channel of each sample (Ulyanov 2016)", degree="0 up to eps")
-def instance_norm(
-    node: Node, x: Signal, weight: Signal | None = None, bias: Signal | None = None, mean: Signal | None = None, var: Signal | None = None
-) -> Effect:
-    """LayerNorm on each channel of each sample; running statistics when told to use them."""
-    if node.args.get("use_input_stats") is False and var is not None:
-        return _with_running_statistics(node, x, weight, bias, mean, var)
-    count = prod(x.shape[2:])
-    return _per_channel(node, x, weight, bias, (x.shape[0], x.shape[1], *x.shape[2:]), count, _scale(weight) if count > 1 else 0.0)
-
-
-# batch norm -------------------------------------------------------------------------------------------------------------
 
 
 @transfer(
-    "aten.batch_norm", "aten.native_batch_norm", "aten._native_batch_norm_legit", "aten.cudnn_batch_norm",
-    source="train: LayerNorm of each channel over the batch, g_max / sqrt(eps); eval: diagonal, max |gamma| / sqrt(var + eps) (Ioffe 2015)",
-    degree="train: 0 up to eps; eval: 1",
-)  # fmt: skip
-def batch_norm(
-    node: Node, x: Signal, weight: Signal | None = None, bias: Signal | None = None, mean: Signal | None = None, var: Signal | None = None
-) -> Effect:
-    """Per channel, over the whole batch: mixes samples in training, is diagonal in eval."""
-    if not node.args.get("training", True) and var is not None:
-        return _with_running_statistics(node, x, weight, bias, mean, var)
-    eps = real(node.args.get("eps"), 1e-5)
-    over = (0, *range(2, len(x.shape)))
-    count = prod(x.shape[a] for a in over)
-    shape = (x.shape[1], *(1,) * (len(x.shape) - 2))
-
-    def model(v: Var, w: Var | None, b: Var | None, *_: Var | None) -> Var:
-        return _affine(v.normalise(over, eps), w, b, shape)
-
-    rest = (None,) * max(len(node.operands) - 3, 0)
-    moments, pull = modelled(model, x, weight, bias, *rest)
-    peak = sqrt(max(count - 1, 0))
-    values, _ = _out(node, peak, weight, bias, None)
-    norm = _scale(weight) if count > 1 else 0.0
-    by_beta = None if bias is None else by_bias(Signal(shape), node.shape)
-    jac = (_jacobian(norm, eps, count, centred=True), _by_scale(weight, node.shape, peak), by_beta, *rest)
-    return first_slots(node, Effect(Signal(node.shape, values, None, moments), jac, pull))
-
-
-def _with_running_statistics(node: Node, x: Signal, weight: Signal | None, bias: Signal | None, mean: Signal | None, var: Signal) -> Effect:
-    """``gamma (x - mean) / sqrt(var + eps) + beta`` with constants: a diagonal affine map."""
-    eps = real(node.args.get("eps"), 1e-5)
-    shape = (x.shape[1], *(1,) * (len(x.shape) - 2))
-    lip = _running_gain(weight, var, eps)
-    why = "max |gamma_c| / sqrt(var_c + eps)"
-    tags: frozenset[Tag] = frozenset({"diagonal", "linear", "symmetric"})
-    jac = (
-        Jacobian(lip, "unknown" if isinf(lip) else "exact", why, tags) if lip else no_gradient("gamma = 0: the output is the constant bias")
-    )
-
-    def model(v: Var, w: Var | None, b: Var | None, m: Var | None, s: Var) -> Var:
-        v = v if m is None else v - m.reshape(*shape)
-        v = v * s.apply(lambda z: 1.0 / np.sqrt(np.maximum(z, 0.0) + eps), np.zeros_like).reshape(*shape)
-        return _affine(v, w, b, shape)
-
-    moments, pull = modelled(model, x, weight, bias, mean, var)
-    values = Interval()
-    if mean is not None and not isinf(lip):
-        shift = bias.range.magnitude if bias is not None else 0.0
-        size = up(lip * (x.range - mean.range).magnitude + shift) if x.range.is_bounded else inf
-        values = Interval(-size, size)
-    peak = (x.range - (mean.range if mean is not None else Interval(0, 0))).magnitude
-    by_beta = None if bias is None else by_bias(Signal(shape), node.shape)
-    fixed = tuple(None if o is None else no_gradient("autograd takes running statistics as constants") for o in (mean, var))
-    by_gamma = None if weight is None else _by_running_scale(peak, var, eps, node)
-    only = None if pull is None else lambda g: (*pull(g)[:3], None, None)
-    return first_slots(node, Effect(Signal(node.shape, values, None, moments), (jac, by_gamma, by_beta, *fixed), only))
-
-
-def _by_running_scale(peak: float, var: Signal, eps: float, node: Node) -> Jacobian:
-    floor = max(var.range.lo, 0.0) + eps
-    lip = up(peak / sqrt(floor) * root(node_count(node) / max(node.shape[1], 1))) if floor > 0 else inf
-    return Jacobian(lip, "infinite" if isinf(lip) else "conditional", "|x - mean| / s, for each use of a scale", frozenset({"linear"}))
-
-
-def _running_gain(weight: Signal | None, var: Signal, eps: float) -> float:
-    if var.value is not None and (weight is None or weight.value is not None):
-        gamma = np.ones_like(var.value, dtype=np.float64) if weight is None or weight.value is None else weight.value.astype(np.float64)
-        floors = np.maximum(var.value.astype(np.float64), 0.0) + eps
-        return up(float(np.max(np.abs(gamma) / np.sqrt(floors)))) if floors.min() > 0 else inf  # 0 / 0 is NaN, whatever gamma is
-    floor = max(var.range.lo, 0.0) + eps
-    return up(_scale(weight) / sqrt(floor)) if floor > 0 else inf
+    "netaudit.local_response_norm",
+    source="k^-b (1 + 2 sqrt(size) (b / (b + 1))^(b + 1)): |x_i| |x_N| <= size (d - k) / alpha, and (d - k) / d^(b + 1) is largest at "
+    "d = k (b + 1) / b; rows of a matrix of windows meet size times (Krizhevsky 2012)",
+    degree="none",
+)
+def local_response_norm(node: Node, x: Signal) -> Effect:
+    """``x_i / d_i^b``, ``d_i = k + alpha mean of x_j^2 over size channels``: ``J = diag d^-b - (2 alpha b / size) xx' d^(-b - 1)``."""
+    size, alpha, k, beta = (real(node.args[name]) for name in ("size", "alpha", "k", "beta"))
+    if not (k > 0 and alpha >= 0 and beta > 0):
+        return Effect(Signal(node.shape), (Jacobian(inf, "unknown", "only for k > 0, alpha >= 0, beta > 0"),))
+    lip = up(up(k**-beta * (1.0 + 2.0 * sqrt(size) * (beta / (beta + 1.0)) ** (beta + 1.0))))
+    edge = up(x.range.magnitude * up(k**-beta))
+    values = Interval(-edge, edge) if x.range.is_bounded else Interval()
+    return Effect(Signal(node.shape, values), (Jacobian(lip, "upper", f"k = {k:g}, beta = {beta:g}, {size:g} channels"),))
