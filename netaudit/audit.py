@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from math import inf, isinf, log10, sqrt
+from math import sqrt
 
 from .check import Audit, Check, Remark
 from .errors import ConfigError, NetauditError, TraceError, did_you_mean
 from .facts import Facts, Leaves, derive
-from .finding import Coverage, Finding, Magnitude, NodeRow, ParamRow, TargetReport, fingerprint
+from .finding import Finding, TargetReport, fingerprint
 from .flow import NEVER, Flow, fan_in, flow
 from .graph import Graph
 from .intake.lower import Lowered, lower
@@ -22,6 +21,7 @@ from .intake.weights import Assumed, Effort, leaves, named_ranges
 from .moments import independent, of
 from .pack import Catalog
 from .signal import Interval, Signal
+from .tables import coverage, input_rows, node_rows, param_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +157,14 @@ def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> Tar
     return replace(
         base,
         tracer=analysis.graph.tracer,
-        inputs=_inputs(analysis.graph),
+        inputs=input_rows(analysis.graph),
         cotangent="traced loss" if analysis.graph.loss is not None else "unit RMS at the outputs",
         notes=analysis.graph.notes,
-        coverage=coverage(analysis),
+        coverage=coverage(analysis.facts, analysis.flow, analysis.later),
         findings=found,
         problems=problems,
-        nodes=node_rows(analysis),
-        params=param_rows(analysis),
+        nodes=node_rows(analysis.facts, analysis.flow),
+        params=param_rows(analysis.facts, analysis.flow),
         seconds=analysis.seconds,
     )
 
@@ -226,87 +226,3 @@ def _matching(catalog: Catalog, selectors: Iterable[str]) -> tuple[Check, ...]:
             raise ConfigError(f"no rule matches {selector!r}", did_you_mean(word, known) or "`netaudit rule --all` lists the rules")
         result |= {c.code: c for c in found}
     return tuple(result[code] for code in sorted(result))
-
-
-# tables -----------------------------------------------------------------------------------------------------------------
-
-
-def coverage(analysis: Analysis) -> Coverage:
-    """How much of what carries a gradient has a transfer, and how many parameters have a forecast."""
-    facts, later = analysis.facts, analysis.later
-    reached = analysis.flow.reached if later is None else analysis.flow.reached | later.reached
-    calls = [name for name in facts.effects if name in reached]
-    unknown = [name for name in facts.unmodelled if name in reached or facts.nodes[name].is_float]
-    counts = Counter(facts.nodes[name].op for name in unknown)
-    total = len(set(calls) | set(unknown))
-    trained = [name for name, info in analysis.graph.params.items() if info.trainable]
-    forecast = sum(analysis.flow.params[name].forecast is not None for name in trained)
-    return Coverage(total, total - len(unknown), dict(sorted(counts.items())), len(trained), forecast, bool(facts.non_finite))
-
-
-def _inputs(graph: Graph) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
-    nodes = graph.by_name()
-    return tuple((name, nodes[name].dtype, nodes[name].shape) for name in graph.inputs)
-
-
-def proved(log: float) -> Magnitude:
-    """A proved size from its log10."""
-    if log == inf:
-        return Magnitude(None, "unbounded")
-    return Magnitude(None if isinf(log) else log, "proved")
-
-
-def forecast(log: float | None) -> Magnitude:
-    """A forecast size from its log10; None is unknown, -inf is a forecast of exactly zero."""
-    return Magnitude(None, "unknown") if log is None or log == inf else Magnitude(None if isinf(log) else log, "forecast")
-
-
-def _log(value: float) -> float:
-    return log10(value) if 0 < value < inf else (NEVER if value == 0 else inf)
-
-
-def node_rows(analysis: Analysis) -> tuple[NodeRow, ...]:
-    """One row a call, in execution order."""
-    facts, graph = analysis.facts, analysis.graph
-    rows = []
-    for node in graph.nodes:
-        effect = facts.effects.get(node.name)
-        if effect is None:
-            continue
-        first = next((j for j in effect.jac if j is not None), None)
-        moments = facts.signals[node.name].moments
-        gradient = analysis.flow.nodes[node.name]
-        rows.append(
-            NodeRow(
-                id=node.name,
-                op=node.op,
-                module=node.where.module,
-                where=node.where,
-                shape=node.shape,
-                dtype=node.dtype,
-                lipschitz=Magnitude(None, "unknown") if first is None or first.kind == "unknown" else proved(_log(first.lip)),
-                tags=tuple(sorted(first.tags)) if first is not None else (),
-                rms=forecast(None if moments is None else 0.5 * _log(moments.mean_square)),
-                gradient_bound=proved(gradient.bound),
-                gradient=forecast(gradient.forecast),
-            )
-        )
-    return tuple(rows)
-
-
-def param_rows(analysis: Analysis) -> tuple[ParamRow, ...]:
-    """One row a parameter, in the model's order."""
-    rows = []
-    for name, info in analysis.graph.params.items():
-        gradient = analysis.flow.params[name]
-        rows.append(
-            ParamRow(
-                name,
-                info.shape,
-                info.trainable,
-                proved(gradient.bound),
-                forecast(gradient.forecast),
-                forecast(analysis.flow.sensitivity(name)),
-            )
-        )
-    return tuple(rows)

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netaudit.graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Where
+from netaudit.graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site
 
 from .calls import Call, Value, flatten
 from .composites import recognise
 from .functional import functionalise
 from .interpret import call as run
+from .placeholders import dtype_name, leaf_nodes, named_inputs, node_of
 from .subject import Subject
-from .trace import Leaf, Traced
+from .trace import Traced
 from .where import where
 
 
@@ -33,9 +34,9 @@ def lower(traced: Traced, subject: Subject) -> Lowered:
     """Lower a traced subject."""
     calls, results, fakes = flatten(traced.module)
     calls, results = functionalise(calls, results, fakes)
-    placed = _named_inputs(traced.leaves, {call.name for call in calls})
-    leaves, tensors, params = _leaf_nodes(list(placed.values()), subject.created)
-    alias = {node: _key(leaf, params) for node, leaf in placed.items()}
+    placed = named_inputs(traced.leaves, {call.name for call in calls})
+    leaves, tensors, params = leaf_nodes(list(placed.values()), subject.created)
+    alias = {node: node_of(leaf, params) for node, leaf in placed.items()}
     names = _node_names(calls, results)
     drawn = _seeded_draws(calls, traced.generators)
     tensors |= drawn
@@ -61,63 +62,6 @@ def lower(traced: Traced, subject: Subject) -> Lowered:
 
 def _param_nodes(params: Mapping[str, ParamInfo]) -> set[str]:
     return {info.node for info in params.values()}
-
-
-# leaves -----------------------------------------------------------------------------------------------------------------
-
-
-def _named_inputs(leaves: Sequence[Leaf], taken: set[str]) -> dict[str, Leaf]:
-    """The leaves by placeholder, inputs called as the user's code calls them where that name is free."""
-    taken = taken | {leaf.node for leaf in leaves}
-    placed = {}
-    for leaf in leaves:
-        is_free = leaf.kind == "input" and leaf.name not in taken
-        placed[leaf.node] = replace(leaf, node=leaf.name) if is_free else leaf
-        taken.add(placed[leaf.node].node)
-    return placed
-
-
-def _leaf_nodes(leaves: Sequence[Leaf], created: Mapping[str, Site]) -> tuple[list[Node], dict[str, Tensor], dict[str, ParamInfo]]:
-    """One node per distinct tensor: tied parameters are one parameter with several names."""
-    nodes: list[Node] = []
-    tensors: dict[str, Tensor] = {}
-    params: dict[str, ParamInfo] = {}
-    by_tensor: dict[int, str] = {}
-    for leaf in leaves:
-        tensor = leaf.tensor
-        if leaf.kind == "parameter" and id(tensor) in by_tensor:
-            key = by_tensor[id(tensor)]
-            params[key] = replace(params[key], names=(*params[key].names, leaf.name))
-            continue
-        place = _owner(leaf.name, created) if leaf.kind != "input" else Where()
-        node = Node(leaf.node, leaf.kind, (), {}, tuple(tensor.shape), _dtype(tensor), place)
-        nodes.append(node)
-        tensors[leaf.node] = tensor
-        if leaf.kind == "parameter":
-            by_tensor[id(tensor)] = leaf.name
-            params[leaf.name] = ParamInfo(leaf.node, (leaf.name,), node.shape, node.dtype, tensor.requires_grad, place)
-    return nodes, tensors, params
-
-
-def _key(leaf: Leaf, params: Mapping[str, ParamInfo]) -> str:
-    """The node that stands for a leaf: the first of the tied ones."""
-    if leaf.kind == "parameter":
-        for info in params.values():
-            if leaf.name in info.names:
-                return info.node
-    return leaf.node
-
-
-def _owner(name: str, created: Mapping[str, Site]) -> Where:
-    module = name.rpartition(".")[0]
-    path = module
-    while path and path not in created:
-        path = path.rpartition(".")[0]
-    return Where(module, "", None, created.get(path))
-
-
-def _dtype(value: Any) -> str:
-    return str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else "none"
 
 
 # calls ------------------------------------------------------------------------------------------------------------------
@@ -169,7 +113,7 @@ def _nodes(
 
 def _node(call: Call, name: str, output: int | None, fake: Any, rename: Any, created: Mapping[str, Site]) -> Node:
     if call.target is _DRAWN:
-        return Node(name, "constant", (), {}, tuple(int(n) for n in fake.shape), _dtype(fake), where(call, created))
+        return Node(name, "constant", (), {}, tuple(int(n) for n in fake.shape), dtype_name(fake), where(call, created))
     args = _arguments(call, rename)
     if output is not None:
         args["output"] = output
@@ -181,7 +125,7 @@ def _node(call: Call, name: str, output: int | None, fake: Any, rename: Any, cre
         _operands(call, args),
         args,
         shape,
-        _dtype(fake),
+        dtype_name(fake),
         where(call, created),
         target,
         call.regions,

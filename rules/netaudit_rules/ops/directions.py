@@ -42,9 +42,7 @@ def l2_normalize(node: Node, x: Signal) -> Effect:
     return Effect(Signal(node.shape, Interval(-1.0, 1.0), RowNorm(up(1.0), over), moments), (jac,), pull)
 
 
-@transfer(
-    "aten.cdist", "aten._cdist_forward", source="an entry's gradient is a unit vector (p >= 2), d^(1/p - 1/2) below", kinks="x = y: 0"
-)
+@transfer("aten.cdist", source="an entry's gradient is a unit vector (p >= 2), d^(1/p - 1/2) below", kinks="x = y: 0")
 def cdist(node: Node, x: Signal, y: Signal) -> Effect:
     """Distances between all rows of two matrices: a row takes part in as many as the other has, ``||J|| <= sqrt rows``."""
     p, width = real(node.args.get("p"), 2.0), x.shape[-1]

@@ -1,0 +1,156 @@
+"""The certified norms of weights where they are used: they depend on the weight and on stride, padding and input size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netaudit import norms
+from netaudit.graph import Arg, Graph, Node
+from netaudit.norms import Effort
+from netaudit.signal import WeightNorms, up
+
+LARGE = 1 << 22
+"""Entries up to which the rows of a weight are measured in float64."""
+
+
+def weight_norms(graph: Graph, values: Mapping[str, Tensor], fixed: frozenset[str], effort: Effort) -> dict[tuple[str, int], WeightNorms]:
+    """The certified norm of every weight at every use, computed once per distinct use."""
+    made: dict[tuple[object, ...], WeightNorms] = {}
+    result = {}
+    for node in graph.nodes:
+        for slot, measure in _uses(node, graph).items():
+            name = node.operands[slot] if slot < len(node.operands) else None
+            if not isinstance(name, str) or name not in fixed or name not in values:
+                continue
+            key = (name, node.op, slot, _geometry(node, graph))
+            if key not in made:
+                found = measure(node, values[name], _sizes(node, graph), effort)
+                if found is None:
+                    continue
+                made[key] = found
+            result[(node.name, slot)] = made[key]
+    return result
+
+
+def _uses(node: Node, graph: Graph) -> Mapping[int, Measure]:
+    """The slots of a call that hold weights, and how each is measured: all matrices of a recurrence."""
+    if node.op in _RECURRENT:
+        matrices = {n.name for n in graph.nodes if n.op == "parameter" and len(n.shape) == 2}
+        return {slot: _dense for slot, operand in enumerate(node.operands) if operand in matrices}
+    return _USES.get(node.op, {})
+
+
+def _geometry(node: Node, graph: Graph) -> tuple[object, ...]:
+    names = ("stride", "padding", "dilation", "groups", "output_padding", "transposed")
+    return (*(node.args.get(name) for name in names), _sizes(node, graph)) if "conv" in node.op else ()
+
+
+def _sizes(node: Node, graph: Graph) -> tuple[int, ...]:
+    """The shape of the first operand."""
+    first = node.operands[0] if node.operands else None
+    return next((n.shape for n in graph.nodes if n.name == first), ()) if "conv" in node.op else ()
+
+
+Measure: TypeAlias = Callable[[Node, Tensor, tuple[int, ...], Effort], WeightNorms | None]
+
+
+def _rows(matrix: Tensor) -> tuple[float, float]:
+    """Largest l2 and l1 norm of the rows of a matrix, rounded up."""
+    if matrix.numel() == 0:
+        return 0.0, 0.0
+    wide = matrix.double() if matrix.numel() <= LARGE else matrix.float()
+    slack = 1.0 + matrix.shape[1] * (2.3e-16 if wide.dtype == torch.float64 else 1.2e-7)
+    l2 = float(torch.linalg.vector_norm(wide, dim=1).max()) * slack
+    l1 = float(wide.abs().sum(1).max()) * slack
+    return (up(l2), up(l1)) if np.isfinite(l2 + l1) else (inf, inf)
+
+
+def _dense(_node: Node, weight: Tensor, _sizes: tuple[int, ...], effort: Effort) -> WeightNorms | None:
+    if weight.ndim != 2:
+        return None
+    proof = norms.dense(weight, effort=effort)
+    return WeightNorms(proof.upper, *_rows(weight), how=proof.method)
+
+
+def _right_factor(_node: Node, weight: Tensor, _sizes: tuple[int, ...], effort: Effort) -> WeightNorms | None:
+    """A matrix multiplied from the right: its columns make the output entries."""
+    if weight.ndim != 2:
+        return None
+    proof = norms.dense(weight, effort=effort)
+    return WeightNorms(proof.upper, *_rows(weight.t()), how=proof.method)
+
+
+def _table(_node: Node, weight: Tensor, _sizes: tuple[int, ...], _effort: Effort) -> WeightNorms:
+    return WeightNorms(inf, *_rows(weight), how="largest row")
+
+
+def _ints(value: Arg, count: int) -> tuple[int, ...]:
+    values = tuple(int(v) for v in value if isinstance(v, (int, float))) if isinstance(value, tuple) else (int(value or 0),)  # type: ignore[arg-type]  # a number
+    return values * count if len(values) == 1 else values
+
+
+def _conv(node: Node, weight: Tensor, sizes: tuple[int, ...], effort: Effort) -> WeightNorms:
+    dims = weight.ndim - 2
+    padding = node.args.get("padding", 0)
+    proof = norms.conv(
+        weight,
+        sizes[-dims:],
+        stride=_ints(node.args.get("stride", 1), dims),
+        padding=padding if isinstance(padding, str) else _ints(padding, dims),
+        dilation=_ints(node.args.get("dilation", 1), dims),
+        groups=int(node.args.get("groups", 1) or 1),  # type: ignore[arg-type]  # an int by schema
+        effort=effort,
+    )
+    return WeightNorms(proof.upper, *_rows(weight.flatten(1)), how=proof.method)
+
+
+def _conv_transpose(node: Node, weight: Tensor, sizes: tuple[int, ...], effort: Effort) -> WeightNorms:
+    dims = weight.ndim - 2
+    groups = int(node.args.get("groups", 1) or 1)  # type: ignore[arg-type]  # an int by schema
+    proof = norms.conv_transpose(
+        weight,
+        sizes[-dims:],
+        stride=_ints(node.args.get("stride", 1), dims),
+        padding=_ints(node.args.get("padding", 0), dims),
+        output_padding=_ints(node.args.get("output_padding", 0), dims),
+        dilation=_ints(node.args.get("dilation", 1), dims),
+        groups=groups,
+        effort=effort,
+    )
+    by_output = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2).reshape(groups * weight.shape[1], -1)
+    return WeightNorms(proof.upper, *_rows(by_output), how=proof.method)
+
+
+def _convolution(node: Node, weight: Tensor, sizes: tuple[int, ...], effort: Effort) -> WeightNorms:
+    return (_conv_transpose if node.args.get("transposed") is True else _conv)(node, weight, sizes, effort)
+
+
+def _bilinear(_node: Node, weight: Tensor, _sizes: tuple[int, ...], effort: Effort) -> WeightNorms:
+    """``||A|| <= min`` over the three unfoldings."""
+    unfoldings = (weight.flatten(1), weight.transpose(0, 1).flatten(1), weight.permute(2, 0, 1).flatten(1))
+    proofs = [norms.dense(u, effort=effort) for u in unfoldings]
+    return WeightNorms(min(p.upper for p in proofs), how="the smallest of three unfoldings")
+
+
+_RECURRENT = frozenset(f"aten.{kind}{cell}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell"))
+_USES: Mapping[str, Mapping[int, Measure]] = {
+    "aten.linear": {1: _dense},
+    "aten.mm": {0: _dense, 1: _right_factor},
+    "aten.matmul": {0: _dense, 1: _right_factor},
+    "aten.addmm": {1: _dense, 2: _right_factor},
+    "aten.embedding": {0: _table},
+    "aten.conv1d": {1: _conv},
+    "aten.conv2d": {1: _conv},
+    "aten.conv3d": {1: _conv},
+    "aten.conv_transpose1d": {1: _conv_transpose},
+    "aten.conv_transpose2d": {1: _conv_transpose},
+    "aten.conv_transpose3d": {1: _conv_transpose},
+    "aten.convolution": {1: _convolution},
+    "aten.bilinear": {2: _bilinear},
+}
