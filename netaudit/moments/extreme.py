@@ -30,7 +30,8 @@ def pool_max(x: Moments, axes: Sequence[int], window: int, out_sizes: Sequence[i
     curve = x.curve
     kernel = kernels.collapsed(x.kernel, *axes)
     root = kernels.collapsed(curve.law.kernel, *axes)
-    first, second_moment = _moments_of_maximum(root, axes, curve.values, curve.law.points, window)
+    values, points = (_of_main_segments(a, curve.law.kernel, axes) for a in (curve.values, curve.law.points))
+    first, second_moment = _moments_of_maximum(root, axes, values, points, window)
     sizes = list(x.sizes)
     cuts = kernel.cuts
     for axis, size in zip(axes, out_sizes, strict=True):
@@ -74,7 +75,7 @@ def _moments_of_maximum(root: Kernel, axes: tuple[int, ...], values: Array, poin
     mean, variance, own = _spread_of_window(root, axes)
     weights = WEIGHTS * _selection(window)
     first, second = np.empty(mean.shape), np.empty(mean.shape)
-    flat_values, flat_points = (_matched(a, mean.shape) for a in (values, points))
+    flat_values, flat_points = (np.broadcast_to(a, (*mean.shape, a.shape[-1])) for a in (values, points))
     for index in np.ndindex(mean.shape):
         common = np.sqrt(variance[index] - own[index])
         at = mean[index] + common * _NODES[:, None] + np.sqrt(own[index]) * GRID[None, :]
@@ -84,12 +85,13 @@ def _moments_of_maximum(root: Kernel, axes: tuple[int, ...], values: Array, poin
     return first, second
 
 
-def _matched(array: Array, shape: tuple[int, ...]) -> Array:
-    """Values by segment brought to the collapsed segments: the first segment stands for the axis."""
-    for axis, size in enumerate(shape):
-        if array.shape[axis] > size:
-            array = array.take(range(size), axis)
-    return np.broadcast_to(array, (*shape, array.shape[-1]))
+def _of_main_segments(array: Array, kernel: Kernel, axes: Sequence[int]) -> Array:
+    """Values by segment, on pooled axes those of the longest one: borders of padding are short, and hold another value."""
+    for axis in axes:
+        if array.shape[axis] > 1:
+            longest = int(np.argmax(kernel.cuts[axis]))
+            array = array.take([longest], axis)
+    return array
 
 
 def _tilt(root: Kernel, axes: tuple[int, ...], window: int) -> Array:

@@ -56,6 +56,7 @@ MAXIMA: Mapping[str, tuple[Callable[[Tensor], object], Tensor]] = {
     "aten.max_pool1d-dilated": (lambda x: F.max_pool1d(x, 3, 2, 1, 2), X1),
     "aten.max_pool1d-ceil": (lambda x: F.max_pool1d(x, 3, 2, ceil_mode=True), X1),
     "aten.max_pool2d": (lambda x: F.max_pool2d(x, 2), X2),
+    "aten.max_pool2d-bordered": (lambda x: F.max_pool2d(F.pad(x, (1, 1, 1, 1)), 3, 2), X2),
     "aten.max_pool2d-stem": (lambda x: F.max_pool2d(x, 3, 2, 1), X2),
     "aten.max_pool3d": (lambda x: F.max_pool3d(x, 2, 1), X3),
     "aten.max_pool1d_with_indices": (lambda x: A.max_pool1d_with_indices(x, [2])[0], X1),
