@@ -117,6 +117,8 @@ class Cotangent:
 def _times(term: Term, slope: Slope) -> Term:
     if term.slope is None:
         return replace(term, slope=slope)
+    if term.slope.law is not slope.law:  # slopes on two roots are independent: only those on one multiply point by point
+        return Term(View(term.resolve()), object(), 1.0, slope)
     weight = term.slope.weight if slope.weight is None else slope.weight
     return replace(term, slope=Slope(slope.law, term.slope.values * slope.values, weight))
 
