@@ -7,7 +7,6 @@ five cases, forward and backward alike: a product, a sum over an axis, an additi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from math import prod, sqrt
 
 import numpy as np
@@ -158,23 +157,6 @@ def slice_axis(x: Moments, axis: int, start: int, stop: int, step: int = 1) -> M
 
 def _unless(euler: Euler | None, *axes: int) -> Euler | None:
     return euler if euler is not None and euler.axis not in axes else None
-
-
-def concatenate(xs: Sequence[Moments], axis: int) -> Modelled:
-    """Tensors joined along an axis."""
-    xs = [x.settled for x in xs]
-    sizes = [x.sizes[axis] if x.sizes != (0,) else 0 for x in xs]
-    edges = np.cumsum([0, *sizes])
-    out = of(
-        along.joined([x.kernel for x, n in zip(xs, sizes, strict=True) if n], axis),
-        positive=all(x.positive for x in xs),
-    )
-
-    def pull(g: Cotangent) -> tuple[Cotangent | None, ...]:
-        kernel = g.kernel
-        return tuple(cotangent(along.sliced(kernel, axis, int(a), int(b)), g.euler) if b > a else None for a, b in pairwise(edges))
-
-    return Modelled(out, pull)
 
 
 # one axis ---------------------------------------------------------------------------------------------------------------

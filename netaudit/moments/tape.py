@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from netaudit.moments import algebra, attention, extreme, normalise
+from netaudit.moments import algebra, attention, extreme, joins, normalise
 from netaudit.moments import pointwise as scalar
 from netaudit.moments.cotangent import Cotangent, accumulate
 from netaudit.moments.kernels import Array
@@ -137,7 +137,7 @@ def _node(modelled: Modelled, *parents: Var) -> Var:
 
 def joined(variables: Sequence[Var], axis: int) -> Var:
     """Tensors joined along an axis."""
-    return _node(algebra.concatenate([v.moments for v in variables], axis), *variables)
+    return _node(joins.concatenate([v.moments for v in variables], axis), *variables)
 
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
