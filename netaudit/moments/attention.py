@@ -37,7 +37,8 @@ def softmax(x: Moments, axis: int) -> Modelled:
     second = np.concatenate([_widened(same, axis, others), _widened(different, axis, others)], axis)
     mean = np.full((1,) * logits.rank, 1.0 / size) if known is None else known.weights.mean
     out = of(Kernel(logits.sizes, logits.cuts, second, mean), positive=True)
-    return Modelled(out, lambda g: (cotangent(_through_rows(g.kernel, damped, logits, axis)),))
+    weights = mean if len(logits.cuts[axis]) > 1 else None
+    return Modelled(out, lambda g: (cotangent(_through_rows(g.kernel, damped if weights is None else same, logits, axis, weights)),))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,17 +164,46 @@ def _widened(array: Array, axis: int, others: tuple[int, ...]) -> Array:
     return np.broadcast_to(array, tuple(array.shape[a] if a == axis else n for a, n in enumerate(others)))
 
 
-def _through_rows(g: Kernel, damped: Array, logits: Kernel, axis: int) -> Kernel:
-    """``J' g`` with ``J = diag p - p p'``."""
+def _through_rows(g: Kernel, square: Array, logits: Kernel, axis: int, weights: Array | None) -> Kernel:
+    """``J' g`` with ``J = diag p - p p'``; ``square``: ``E p^2`` at the same key, damped by ``1 - 1 / n`` where keys are one segment."""
     count, size = len(logits.cuts[axis]), logits.sizes[axis]
     g = _same_cuts(g, logits, axis)
-    differing = [count + s * count + s for s in range(count)]
-    fluctuation = g.second.take(range(count), axis) - g.second.take(differing, axis)
-    same = fluctuation * damped
-    weights = np.array(logits.cuts[axis], dtype=np.float64).reshape([-1 if a == axis else 1 for a in range(g.rank)])
-    zero_sum = -(same * weights).sum(axis, keepdims=True) / (size * (size - 1))
+    fluctuation = g.second.take([0], axis) - g.second.take([1], axis) if weights is None else _deviation(g, weights, axis)
+    same = fluctuation * square
+    counts = np.array(logits.cuts[axis], dtype=np.float64).reshape([-1 if a == axis else 1 for a in range(g.rank)])
+    zero_sum = -(same * counts).sum(axis, keepdims=True) / (size * (size - 1))
     different = np.broadcast_to(zero_sum, _thin_to(zero_sum, axis, count * count))
     return Kernel(logits.sizes, g.cuts, np.concatenate([same, different], axis), np.zeros((1,) * g.rank))
+
+
+def _deviation(g: Kernel, weights: Array, axis: int) -> Array:
+    """``E (g_ts - gbar_t)(g_us - gbar_u)`` by segment of the key s and state of the other axes, ``gbar_t = sum_s p_ts g_ts``.
+
+    Early causal rows see few keys, each in a segment of its own: what matters is how a key differs from the row's mean over all
+    segments. ``weights``: ``E p`` by segment.
+    """
+    cut = g.cuts[axis]
+    count = len(cut)
+
+    def pair(s: int, t: int) -> Array:
+        return g.second.take([count + s * count + t], axis)
+
+    def seen(s: int, side: int) -> Array:
+        return kernels.spread(weights if weights.shape[axis] == 1 else weights.take([s], axis), g, side)
+
+    same = [g.second.take([s], axis) for s in range(count)]
+    means = []
+    for side in (0, 1):
+        by_key = []
+        for s in range(count):
+            total = seen(s, side) * (same[s] + (cut[s] - 1) * pair(s, s))
+            for t in range(count):
+                if t != s:
+                    total = total + cut[t] * seen(t, side) * (pair(t, s) if side == 0 else pair(s, t))
+            by_key.append(total)
+        means.append(by_key)
+    both = sum((cut[s] * seen(s, 0) * means[1][s] for s in range(count)), np.zeros(1))
+    return np.concatenate(np.broadcast_arrays(*(same[s] - means[0][s] - means[1][s] + both for s in range(count))), axis)
 
 
 def _thin_to(array: Array, axis: int, states: int) -> tuple[int, ...]:
