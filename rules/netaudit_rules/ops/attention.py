@@ -201,7 +201,7 @@ def _repeated(x: Var, heads: int) -> Var:
 
 @transfer(
     "aten.scaled_dot_product_attention",
-    source="Kim 2021 (no global constant); the conditional bound: test_soundness.py::attention",
+    source="Kim 2021 (no global constant); the conditional bound: tests/rules/test_families.py::test_attention",
     degree="2 in (q, k), 1 in v",
 )
 def scaled_dot_product_attention(node: Node, q: Signal, k: Signal, v: Signal, mask: Signal | None = None, *_: Signal | None) -> Effect:
