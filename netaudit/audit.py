@@ -13,6 +13,7 @@ from .facts import Facts, Leaves, derive
 from .finding import Finding, TargetReport, fingerprint
 from .flow import NEVER, Flow, fan_in, flow
 from .graph import Graph
+from .intake.heads import Head, with_head
 from .intake.lower import Lowered, lower
 from .intake.subject import Subject
 from .intake.trace import trace
@@ -28,6 +29,8 @@ from .tables import coverage, input_rows, node_rows, param_rows
 class Settings:
     """How a target is audited: mode of the model, checks to run, effort of the certified norms, ranges of inputs by name.
 
+    ``head``: where the gradient starts; ``stats``: mean and standard deviation of float inputs, the example's own if None.
+
     ``raise_internal`` lets our own mistakes through as exceptions; otherwise they become problems of the report, so that the
     other targets are still audited.
     """
@@ -38,6 +41,8 @@ class Settings:
     preview: bool = False
     effort: Effort = "quick"
     ranges: Mapping[str, Interval] = field(default_factory=dict)
+    head: Head = "loss"
+    stats: tuple[float, float] | None = None
     raise_internal: bool = False
 
 
@@ -66,11 +71,12 @@ def analyse(subject: Subject, catalog: Catalog, settings: Settings) -> Analysis:
         TraceError: the model could not be traced.
     """
     clock = _Clock()
+    subject = with_head(subject, settings.head)
     traced = trace(subject, mode=settings.mode)
     clock.lap("trace")
     lowered = lower(traced, subject)
     clock.lap("lower")
-    known = leaves(lowered, Assumed(bool(subject.guess), named_ranges(lowered.graph, settings.ranges)), settings.effort)
+    known = leaves(lowered, Assumed(bool(subject.guess), named_ranges(lowered.graph, settings.ranges), settings.stats), settings.effort)
     clock.lap("norms")
     facts = derive(lowered.graph, known, catalog)
     clock.lap("facts")

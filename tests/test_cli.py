@@ -229,3 +229,67 @@ def test_did_you_mean_for_rules() -> None:
     done = run("rule", "vanishing-gradent")
     assert done.returncode == 2
     assert "vanishing-gradient" in done.stderr
+
+
+# certify, forecast, explain ---------------------------------------------------------------------------------------------
+
+
+def test_certify_prints_a_bound_and_what_is_attained() -> None:
+    target = str(EXAMPLES / "deep_sigmoid.py")
+    done = run("certify", target, "--budget", "0.5", "--ball", "0.1", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout, parse_constant=lambda word: pytest.fail(f"bare {word} in JSON"))
+    for part in (report["global"], report["local"]):
+        assert part["bound"]["status"] == "proved"
+        assert part["lower"]["status"] == "measured"
+        assert part["lower"]["log10"] <= part["bound"]["log10"] <= part["composition"]["log10"]
+    assert report["local"]["bound"]["log10"] < report["global"]["bound"]["log10"]
+    assert {"id", "op", "lipschitz"} <= set(report["nodes"][0])
+    told = run("certify", target, "--budget", "0.5").stdout
+    assert "proved <=" in told
+    assert "certificate matrix" in told
+
+
+def test_forecast_is_close_to_one_real_pass() -> None:
+    done = run("forecast", str(EXAMPLES / "gpt.py"), "--measure", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    params = json.loads(done.stdout)["params"]
+    errors = [abs(p["grad_rms"]["log10"] - p["measured"]["log10"]) for p in params.values() if p["measured"]["log10"] is not None]
+    assert len(errors) >= 70
+    assert sorted(errors)[int(0.95 * len(errors))] <= 0.30
+
+
+def test_a_sweep_is_one_table() -> None:
+    done = run("forecast", str(EXAMPLES / "deep_sigmoid.py"), "--sweep", "depth=2,12")
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if "depth=" in line]
+    assert ["vanishing" in row for row in rows] == [False, True]
+
+
+def test_explain_says_why_a_bound_holds() -> None:
+    done = run("explain", str(EXAMPLES / "gpt.py"), "blocks.0.norm1")
+    assert done.returncode == 0, done.stderr
+    assert "||J||_2 <=" in done.stdout
+    assert "null space  span{1}" in done.stdout
+    wrong = run("explain", str(EXAMPLES / "gpt.py"), "blocks.0.nrm1")
+    assert wrong.returncode == 2
+    assert "did you mean 'blocks.0.norm1'" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("certify", "--ball", "-1"), "--ball -1 is not a radius"),
+        (("certify", "--norm", "l3"), "--norm 'l3' is not one of l2, linf"),
+        (("check", "--input-range", "x=2:1"), "--input-range 'x=2:1' is not a range"),
+        (("check", "--input-range", "y=0:1"), "there is no float input 'y'"),
+        (("forecast", "--sweep", "depth"), "--sweep 'depth' names no values"),
+        (("forecast", "--input-stats", "mean=a"), "holds no numbers"),
+        (("forecast", "--cotangent", "mse"), "--cotangent 'mse' is not one of loss, unit, ce"),
+    ],
+)
+def test_a_wrong_option_is_said_in_one_line(arguments: tuple[str, ...], words: str) -> None:
+    done = run(arguments[0], str(EXAMPLES / "deep_sigmoid.py"), *arguments[1:])
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

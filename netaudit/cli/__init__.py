@@ -12,10 +12,10 @@ import typer
 
 from netaudit.errors import NetauditError
 
-from . import certify, check, show
+from . import certify, check, forecast, show
 from .app import CLEAN, INTERRUPTED, USAGE, app
 
-__all__ = ["app", "certify", "check", "main", "show"]
+__all__ = ["app", "certify", "check", "forecast", "main", "show"]
 
 
 def main() -> NoReturn:

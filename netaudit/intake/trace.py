@@ -63,7 +63,7 @@ def trace(subject: Subject, *, mode: str = "train") -> Traced:
     if subject.program is not None:
         return _from_program(subject.program)
     notes: list[str] = []
-    with _undisturbed(subject.model, mode), _quiet():
+    with undisturbed(subject.model, mode), _quiet():
         if subject.loss is not None:
             try:
                 return _ladder(WithLoss(subject), leaves_of(subject.inputs), True, notes)
@@ -181,7 +181,7 @@ def _attribute_leaves(module: GraphModule, wrapper: Flat, flat: Sequence[Tensor]
 
 
 @contextlib.contextmanager
-def _undisturbed(model: nn.Module, mode: str) -> Iterator[None]:
+def undisturbed(model: nn.Module, mode: str) -> Iterator[None]:
     """Mode, buffers and the random generator restored afterwards: make_fx really runs the model."""
     modes = {module: module.training for module in model.modules()}
     buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers() if not buffer.is_meta}

@@ -32,10 +32,14 @@ LARGE = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Assumed:
-    """How inputs are taken: their own statistics, or N(0, 1) when they were guessed; ``ranges`` are proved by the user's word."""
+    """How inputs are taken: their own statistics, N(0, 1) when they were guessed, or independent with given ``stats`` (mean, std).
+
+    ``ranges`` are proved by the user's word.
+    """
 
     guessed: bool = False
     ranges: Mapping[str, Interval] | None = None
+    stats: tuple[float, float] | None = None
 
 
 def named_ranges(graph: Graph, given: Mapping[str, Interval]) -> dict[str, Interval]:
@@ -97,7 +101,7 @@ def _origins(graph: Graph, tensors: Mapping[str, Tensor], assumed: Assumed) -> d
         elif node.op == "constant":
             result[node.name] = "live" if tensors[node.name].is_meta else "constant"
         elif node.op == "input":
-            known = not (assumed.guessed and node.is_float) and not tensors[node.name].is_meta
+            known = not ((assumed.guessed or assumed.stats is not None) and node.is_float) and not tensors[node.name].is_meta
             result[node.name] = "sample" if known else "live"
         else:
             result[node.name] = _joint({result[name] for name in node.inputs}, node)
@@ -166,6 +170,9 @@ def _input(node: Node, value: Tensor, assumed: Assumed) -> Signal:
     given = (assumed.ranges or {}).get(node.name, Interval())
     if value.is_meta or (assumed.guessed and node.is_float):
         return Signal(node.shape, given, None, of(independent(node.shape)) if node.is_float else None)
+    if assumed.stats is not None and node.is_float:
+        mean, std = assumed.stats
+        return Signal(node.shape, given, None, of(independent(node.shape, mean * mean + std * std, mean)))
     array = _array(value)
     moments = of(from_array(array)) if node.is_float and _is_finite(value) else None
     return Signal(node.shape, given, None, moments, None if node.is_float else array)

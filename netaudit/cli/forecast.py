@@ -1,0 +1,113 @@
+"""`netaudit forecast`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from netaudit.errors import ConfigError
+
+from .app import CLEAN, INCOMPLETE, app
+from .arguments import Args, InputRange, Inputs, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
+from .common import alarm, configuration, input_ranges, load_options, one_of, packs, targets_of
+
+HEADS = ("loss", "unit", "ce")
+
+
+@app.command()
+def forecast(
+    targets: Targets = None,
+    arg: Args = None,
+    input: Inputs = None,
+    input_range: InputRange = None,
+    input_stats: Annotated[
+        str | None,
+        typer.Option("--input-stats", help="Statistics of float inputs, instead of the example's own.", metavar="mean=M,std=S"),
+    ] = None,
+    weights: Weights = None,
+    seed: Seed = 0,
+    mode: Mode = None,
+    cotangent: Annotated[
+        str, typer.Option("--cotangent", help="Where the gradient starts: loss (the target's, if any), unit, ce (cross-entropy).")
+    ] = "loss",
+    measure: Annotated[bool, typer.Option("--measure", help="Run one real forward and backward pass and print it beside.")] = False,
+    sweep: Annotated[
+        str | None, typer.Option("--sweep", help="Forecast for several values of a factory's argument.", metavar="NAME=V1,V2,...")
+    ] = None,
+    output: Annotated[str, typer.Option("--output", "-o", help="full or json.", metavar="FORMAT")] = "full",
+    timeout: Timeout = 600,
+    full: ShowFull = False,
+    verbose: Verbose = False,
+) -> int:
+    """Forecast the size of every activation and gradient without running the model."""
+    from netaudit.audit import Settings
+    from netaudit.report import forecast as report
+
+    one_of("--output", output, ("full", "json"))
+    config = configuration()
+    settings = Settings(
+        mode=one_of("--mode", mode or config.mode, ("train", "eval")),
+        ranges=input_ranges(input_range),
+        head=one_of("--cotangent", cotangent, HEADS),  # type: ignore[arg-type]  # one of three words
+        stats=_stats(input_stats),
+    )
+    found = []
+    for target in targets_of(targets, config):
+        for value, given in _variants(sweep, arg):
+            options = load_options(config, given, input, weights, seed)
+            found += [
+                replace(one, target=f"{one.target} {value}".strip()) for one in _forecast(target, options, settings, measure, timeout)
+            ]
+    if output == "json":
+        sys.stdout.write(report.document(found, timings=verbose))
+    elif sweep is not None:
+        sys.stdout.write(report.comparison(found))
+    else:
+        sys.stdout.write("\n\n".join(report.text(one, full=full) for one in found))
+    return INCOMPLETE if any(p.forecast is None for one in found for p in one.flow.params.values()) else CLEAN
+
+
+def _variants(sweep: str | None, arg: list[str] | None) -> Iterator[tuple[str, list[str] | None]]:
+    """The factory's arguments, once or for every value of a sweep."""
+    if sweep is None:
+        yield "", arg
+        return
+    name, equals, values = sweep.partition("=")
+    if not equals or not values:
+        raise ConfigError(f"--sweep {sweep!r} names no values", "write it as depth=12,24,48")
+    for value in values.split(","):
+        yield f"{name}={value.strip()}", [*(arg or []), f"{name}={value.strip()}"]
+
+
+def _stats(given: str | None) -> tuple[float, float] | None:
+    if given is None:
+        return None
+    parts = dict(part.partition("=")[::2] for part in given.split(","))
+    try:
+        mean, std = float(parts.pop("mean", 0.0)), float(parts.pop("std", 1.0))
+    except ValueError as error:
+        raise ConfigError(f"--input-stats {given!r} holds no numbers", "write it as mean=0,std=1") from error
+    if parts or std < 0.0:
+        raise ConfigError(f"--input-stats {given!r} is not understood", "write it as mean=0,std=1")
+    return mean, std
+
+
+def _forecast(target: str, options: Any, settings: Any, measure: bool, timeout: int) -> list[Any]:
+    from netaudit.audit import analyse
+    from netaudit.intake.heads import with_head
+    from netaudit.intake.target import load
+    from netaudit.probe import measured_gradients
+    from netaudit.report.forecast import Forecast
+
+    found = []
+    with alarm(timeout, target):
+        for subject in load(target, options):
+            analysis = analyse(subject, packs(), settings)
+            real = measured_gradients(with_head(subject, settings.head), mode=settings.mode, seed=options.seed) if measure else None
+            start = "traced loss" if analysis.graph.loss is not None else "unit RMS at the outputs"
+            found.append(Forecast(subject.id, analysis.facts, analysis.flow, analysis.later, start, analysis.seconds, real, options.seed))
+    return found

@@ -1,0 +1,180 @@
+"""The forecast of a model: sizes of activations and gradients, for a terminal and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, log10
+
+from tabulate import tabulate
+
+from netaudit.facts import Facts
+from netaudit.flow import Flow
+
+from .numbers import outward, short
+
+ERROR = 0.30
+"""Half-width in decades of what a forecast claims: a factor of two. ``tests/benchmarks/forecast.md`` says how often it holds."""
+SHOWN = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """One target: facts, the flow now and once zero-initialised factors have moved, and what was measured (log10 RMS), if anything."""
+
+    target: str
+    facts: Facts
+    flow: Flow
+    later: Flow | None
+    cotangent: str
+    seconds: Mapping[str, float]
+    measured: Mapping[str, float] | None = None
+    seed: int = 0
+
+
+def flags(found: Forecast, name: str) -> tuple[str, ...]:
+    """What is remarkable of a parameter: no forecast, frozen, cut, zero for now or for ever, vanishing, exploding."""
+    info = found.facts.graph.params[name]
+    gradient, s = found.flow.params[name].forecast, found.flow.sensitivity(name)
+    after = None if found.later is None else found.later.params[name].forecast
+    marks = [] if info.trainable else ["frozen"]
+    if gradient is None:
+        marks.append("unknown")
+    elif gradient == -inf:
+        marks.append("transient-zero" if after is not None and after > -inf else "zero")
+    elif s is not None and s < -5.0 - ERROR:
+        marks.append(
+            "vanishing" if after is None or (found.later and (found.later.sensitivity(name) or -inf) < -5.0) else "transient-small"
+        )
+    elif s is not None and s > 2.0 + ERROR:
+        marks.append("exploding")
+    return tuple(marks)
+
+
+def text(found: Forecast, *, full: bool) -> str:
+    """A row a parameter, then how the measurement compares and what was not forecast."""
+    return "\n".join(_lines(found, full=full)) + "\n"
+
+
+def _lines(found: Forecast, *, full: bool) -> Iterator[str]:
+    graph = found.facts.graph
+    yield f"{found.target}: forecast of the gradient of {len(graph.params)} parameters, cotangent: {found.cotangent}"
+    yield ""
+    rows = [_row(found, name) for name in graph.params]
+    hidden = 0 if full or len(rows) <= SHOWN else len(rows) - SHOWN
+    if hidden:
+        rows = [*rows[: SHOWN // 2], ("...", f"{hidden} more (--full)", *("" for _ in rows[0][2:])), *rows[-SHOWN // 2 :]]
+    headers = ["parameter", "shape", "weight rms", "gradient rms", "S", *(["measured"] if found.measured is not None else []), "flags"]
+    align = ["left", "left", "right", "right", "right", *(["right"] if found.measured is not None else []), "left"]
+    yield tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True, colalign=align)
+    yield ""
+    if found.measured is not None:
+        yield _agreement(found)
+    unknown = sum("unknown" in flags(found, name) for name in graph.params)
+    if unknown:
+        yield f"no forecast for {unknown} parameters: {', '.join(_causes(found)) or 'a model that overflows'}"
+    yield f"forecast: within a factor of {10**ERROR:.0f} unless flagged; assumes random inputs of the example's statistics, and wide layers"
+
+
+def _row(found: Forecast, name: str) -> tuple[str, ...]:
+    info = found.facts.graph.params[name]
+    moments = found.facts.signals[info.node].moments
+    gradient, s = found.flow.params[name].forecast, found.flow.sensitivity(name)
+    measured = () if found.measured is None else (_measured(found, name),)
+    return (
+        name,
+        "x".join(map(str, info.shape)) or "scalar",
+        "?" if moments is None else short(log10(moments.mean_square) / 2 if moments.mean_square else None),
+        "?" if gradient is None else short(gradient),
+        "?" if s is None else short(s),
+        *measured,
+        " ".join(flags(found, name)),
+    )
+
+
+def _measured(found: Forecast, name: str) -> str:
+    values = [found.measured[n] for n in found.facts.graph.params[name].names if n in (found.measured or {})] if found.measured else []
+    return short(values[0]) if values else ""
+
+
+def _agreement(found: Forecast) -> str:
+    """How many parameters whose gradient is not zero lie within a factor of two of one real pass."""
+    near = total = 0
+    for name, info in found.facts.graph.params.items():
+        value = found.flow.params[name].forecast
+        real = next((found.measured[n] for n in info.names if n in found.measured), None) if found.measured else None
+        if value is not None and real is not None and max(value, real) > -inf:
+            total += 1
+            near += abs(value - real) <= ERROR + 1e-9
+    return f"measured (one pass, seed {found.seed}, cpu): {near} of {total} gradients within a factor of two of the forecast"
+
+
+def _causes(found: Forecast) -> Sequence[str]:
+    return sorted({found.facts.nodes[name].op for name in found.facts.unmodelled})
+
+
+def comparison(results: Sequence[Forecast]) -> str:
+    """One row a variant of a sweep: the extremes of S, and bars of the smallest one."""
+    rows = []
+    for found in results:
+        known = [s for name in found.facts.graph.params if (s := found.flow.sensitivity(name)) is not None and s > -inf]
+        marks = [mark for name in found.facts.graph.params for mark in flags(found, name)]
+        low, high = (min(known), max(known)) if known else (None, None)
+        told = ", ".join(f"{marks.count(mark)} {mark}" for mark in ("vanishing", "exploding", "unknown") if mark in marks)
+        rows.append((found.target, len(found.facts.graph.params), short(low), short(high), _bar(low), told or "-"))
+    return (
+        tabulate(rows, headers=("variant", "parameters", "least S", "largest S", "least S, 1e-12 .. 1", "flags"), tablefmt="simple") + "\n"
+    )
+
+
+def _bar(log: float | None) -> str:
+    filled = 0 if log is None else round(20 * min(max((log + 12.0) / 12.0, 0.0), 1.0))
+    return "█" * filled + "·" * (20 - filled)
+
+
+# JSON -------------------------------------------------------------------------------------------------------------------
+
+
+def document(results: Sequence[Forecast], *, timings: bool = False) -> str:
+    """One object for one target, ``{"targets": [...]}`` for several; sorted, no NaN; times only when asked for."""
+    objects = [_object(found, timings=timings) for found in results]
+    whole: object = objects[0] if len(objects) == 1 else {"targets": objects}
+    return json.dumps(whole, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _object(found: Forecast, *, timings: bool) -> Mapping[str, object]:
+    graph = found.facts.graph
+    return {
+        "id": found.target,
+        "cotangent": found.cotangent,
+        "params": {name: _parameter(found, name) for name in graph.params},
+        "nodes": {node.name: _node(found, node.name) for node in graph.nodes if node.name in found.facts.effects},
+        "unmodelled": list(_causes(found)),
+        "seconds": {name: round(value, 3) for name, value in found.seconds.items()} if timings else {},
+    }
+
+
+def _parameter(found: Forecast, name: str) -> Mapping[str, object]:
+    result: dict[str, object] = {
+        "grad_rms": _size(found.flow.params[name].forecast),
+        "sensitivity": _size(found.flow.sensitivity(name)),
+        "flags": list(flags(found, name)),
+    }
+    real = next((found.measured[n] for n in found.facts.graph.params[name].names if n in found.measured), None) if found.measured else None
+    if real is not None:
+        result["measured"] = {"log10": outward(real, "measured"), "status": "measured"}
+    return result
+
+
+def _node(found: Forecast, name: str) -> Mapping[str, object]:
+    moments = found.facts.signals[name].moments
+    rms = None if moments is None else 0.5 * log10(moments.mean_square) if moments.mean_square > 0 else -inf
+    return {"op": found.facts.nodes[name].op, "rms": _size(rms), "grad_rms": _size(found.flow.nodes[name].forecast)}
+
+
+def _size(log: float | None) -> Mapping[str, object]:
+    """A forecast with its error bar; unknown has neither, exactly zero has no number."""
+    if log is None:
+        return {"log10": None, "error": None, "status": "unknown"}
+    return {"log10": outward(log, "forecast"), "error": ERROR if log > -inf else 0.0, "status": "forecast"}
