@@ -140,11 +140,11 @@ def _kind(part: Live, node: Node) -> Kind:
         return "norm"
     if len(slots) == 1 and known:
         (jac,) = known
-        if jac.tags & MOVING:
-            return "move"
         if jac.slope is not None:
             return "slope"
-        return "linear" if "linear" in jac.tags else "norm"
+        if "linear" not in jac.tags:  # a maximum selects too, but which entries depends on the values
+            return "norm"
+        return "move" if jac.tags & MOVING else "linear"
     return "linear" if node.op in JOINTLY_LINEAR and node.args.get("rounding_mode") is None and _weights_are_fixed(part, node) else "norm"
 
 

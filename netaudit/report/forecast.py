@@ -17,6 +17,8 @@ from .numbers import outward, short
 ERROR = 0.30
 """Half-width in decades of what a forecast claims: a factor of two. ``tests/benchmarks/forecast.md`` says how often it holds."""
 SHOWN = 30
+VANISHING, EXPLODING = -5.0, 2.0
+"""log10 of S beyond which a parameter is flagged, as NA201 and NA301 do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +37,17 @@ class Forecast:
 
 def flags(found: Forecast, name: str) -> tuple[str, ...]:
     """What is remarkable of a parameter: no forecast, frozen, cut, zero for now or for ever, vanishing, exploding."""
-    info = found.facts.graph.params[name]
     gradient, s = found.flow.params[name].forecast, found.flow.sensitivity(name)
-    after = None if found.later is None else found.later.params[name].forecast
-    marks = [] if info.trainable else ["frozen"]
+    after = None if found.later is None else found.later.sensitivity(name)
+    best = max(s, after) if s is not None and after is not None else s
+    marks = [] if found.facts.graph.params[name].trainable else ["frozen"]
     if gradient is None:
         marks.append("unknown")
     elif gradient == -inf:
         marks.append("transient-zero" if after is not None and after > -inf else "zero")
-    elif s is not None and s < -5.0 - ERROR:
-        marks.append(
-            "vanishing" if after is None or (found.later and (found.later.sensitivity(name) or -inf) < -5.0) else "transient-small"
-        )
-    elif s is not None and s > 2.0 + ERROR:
+    elif best is not None and best < VANISHING - ERROR:
+        marks.append("vanishing")
+    elif s is not None and s > EXPLODING + ERROR:
         marks.append("exploding")
     return tuple(marks)
 

@@ -158,6 +158,13 @@ class Gated(nn.Module):
         return torch.tanh(self.a(x)) * torch.sigmoid(self.b(x))
 
 
+class Sorted(nn.Module):
+    """Entries in order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sort(-1).values
+
+
 def block(rng: random.Random) -> nn.Module:
     """One random block from width to width."""
     activation = rng.choice(ACTIVATIONS)()
@@ -175,6 +182,7 @@ def block(rng: random.Random) -> nn.Module:
             lambda: Recurrent(rng.choice((nn.RNN, nn.GRU, nn.LSTM))),
             Gated,
             lambda: nn.Sequential(nn.Softmax(-1), linear),
+            lambda: nn.Sequential(linear, rng.choice((nn.MaxPool1d(3, 1, 1), Sorted(), nn.AvgPool1d(3, 1, 1)))),
         )
     )()
 

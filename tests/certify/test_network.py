@@ -242,3 +242,31 @@ def test_an_entry_that_is_filled_in_is_not_taken_for_one_that_is_moved() -> None
     for _ in range(20):
         step = torch.randn(1, 4).double()
         assert gain(model, x + 0.5 * step / step.norm()) <= 10.0**found.local.log10 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    "selects", [nn.MaxPool1d(2), nn.MaxPool1d(3, 1), nn.AdaptiveMaxPool1d(2), nn.AvgPool1d(3, 1)], ids=lambda m: type(m).__name__
+)
+def test_pooling_inside_a_network(selects: nn.Module) -> None:
+    """What is selected depends on the values: a maximum is not linear, whatever it does at one point."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(1, 3, 3, padding=1), nn.ReLU(), selects, nn.Conv1d(3, 2, 2), nn.Tanh()).double()
+    found = certified(model, torch.randn(1, 1, 8).double(), ball=Ball(0.5))
+    assert found.local is not None
+    points = [scale * torch.randn(1, 1, 8).double() for scale in (0.1, 1.0, 10.0) for _ in range(30)]
+    assert max(gain(model, p) for p in points) <= 10.0**found.bound.log10 * (1 + 1e-9)
+    kinds = {node.name: node.kind for node in found.bound.nodes}
+    assert ("max_pool1d" in kinds and kinds["max_pool1d"] == "norm") or not isinstance(selects, nn.MaxPool1d)
+
+
+class _Sorts(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x.sort(-1).values, x.cummax(-1).values, x.amax(-1, keepdim=True), x.abs().topk(2, -1).values], -1)
+
+
+def test_sorting_inside_a_network() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), _Sorts(), nn.Linear(13, 3), nn.ReLU(), nn.Linear(3, 3)).double()
+    found = certified(model, torch.randn(1, 4).double())
+    points = [scale * torch.randn(1, 4).double() for scale in (0.1, 1.0, 10.0) for _ in range(40)]
+    assert max(gain(model, p) for p in points) <= 10.0**found.bound.log10 * (1 + 1e-9)
