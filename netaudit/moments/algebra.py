@@ -17,6 +17,7 @@ from netaudit.moments import gather as picks
 from netaudit.moments.cotangent import Cotangent, Euler, cotangent
 from netaudit.moments.kernels import Array, Kernel
 from netaudit.moments.modelled import Modelled
+from netaudit.moments.normalise import centred
 from netaudit.moments.pointwise import pointwise2
 from netaudit.moments.state import Moments, View, of
 
@@ -62,9 +63,31 @@ def add(x: Moments, y: Moments, sign: float = 1.0) -> Modelled:
     out = Moments(View(kernels.total(kx, ky, sign)), None, offset, x.positive and y.positive and sign > 0)
 
     def pull(g: Cotangent) -> tuple[Cotangent, Cotangent]:
-        return unbroadcast(g, kx.sizes), unbroadcast(g, ky.sizes).scaled(sign)
+        left, right = (_beside(g, own, other) for own, other in ((kx, ky), (ky, kx)))
+        return unbroadcast(left, kx.sizes), unbroadcast(right, ky.sizes).scaled(sign)
 
     return Modelled(out, pull)
+
+
+def _beside(g: Cotangent, own: Kernel, other: Kernel) -> Cotangent:
+    """The cotangent of one term of a sum. Where it is orthogonal to the sum, it is so to the term only up to the others' energy.
+
+    With ``<G, x + y> = 0`` and x, y independent, ``E <G, x>^2`` is the share ``v_y / (v_x + v_y)`` of its free value, in variances
+    per index of the tagged axis: two branches in front of one BatchNorm do receive a gradient of their scales.
+    """
+    if g.euler is None:
+        return g
+    mine, rest = (_within(kernel, g.euler.axis, len(g.sizes)) for kernel in (own, other))
+    if rest <= 0.0:
+        return g
+    return Cotangent(g.terms, Euler(g.euler.axis, min(g.euler.share + rest / max(mine + rest, 1e-300), 1.0)))
+
+
+def _within(kernel: Kernel, axis: int, rank: int) -> float:
+    """The variance of entries that share the index of an axis."""
+    kernel = kernels.with_leading(kernel, rank)
+    others = tuple(a for a in range(rank) if a != axis and kernel.varies(a))
+    return centred(kernel, others).mean_square if others else 0.0
 
 
 def _joint_offset(x: Moments, y: Moments, sign: float) -> NDArray[np.float64] | None:
@@ -152,7 +175,8 @@ def slice_axis(x: Moments, axis: int, start: int, stop: int, step: int = 1) -> M
         return Modelled(x, lambda g: (g,))
     x = x.settled
     out = of(along.sliced(x.kernel, axis, start, stop, step), positive=x.positive)
-    return Modelled(out, lambda g: (cotangent(along.put_back(g.kernel, axis, size, start, step), _unless(g.euler, axis)),))
+    # Orthogonal index by index stays so: the entries left out get none. Of the sliced axis itself, only the indices kept speak.
+    return Modelled(out, lambda g: (cotangent(along.put_back(g.kernel, axis, size, start, step), g.euler),))
 
 
 def _unless(euler: Euler | None, *axes: int) -> Euler | None:
