@@ -73,7 +73,7 @@ def _lines(found: Forecast, *, full: bool) -> Iterator[str]:
         yield _agreement(found)
     unknown = sum("unknown" in flags(found, name) for name in graph.params)
     if unknown:
-        yield f"no forecast for {unknown} parameters: {', '.join(_causes(found)) or 'a model that overflows'}"
+        yield f"no forecast for {unknown} parameters: {_cause(found)}"
     yield f"forecast: within a factor of {10**ERROR:.0f} unless flagged; assumes random inputs of the example's statistics, and wide layers"
 
 
@@ -108,6 +108,13 @@ def _agreement(found: Forecast) -> str:
             total += 1
             near += abs(value - real) <= ERROR + 1e-9
     return f"measured (one pass, seed {found.seed}, cpu): {near} of {total} gradients within a factor of two of the forecast"
+
+
+def _cause(found: Forecast) -> str:
+    if found.facts.non_finite:
+        return f"{', '.join(found.facts.non_finite[:3])} holds NaN or infinity"
+    unmodelled = _causes(found)
+    return f"nothing is known of {', '.join(unmodelled)}" if unmodelled else "an op has no model, or the model overflows"
 
 
 def _causes(found: Forecast) -> Sequence[str]:
