@@ -30,12 +30,23 @@ def _hermite() -> Array:
 
 
 WEIGHTS = _weights()
+POLE_SHARE = 0.25
+_BULK = np.abs(GRID) <= 7.0
 _PROJECTION = _hermite() * WEIGHTS
 
 
 def expectation(values: Array) -> Array:
     """``E f(Z)`` for standard normal ``Z``, from the values of ``f`` on the grid (last axis)."""
     return np.asarray(values @ WEIGHTS)
+
+
+def has_pole(values: Array) -> Array:
+    """Whether one grid point off the tails carries a quarter of ``E f(Z)^2``: the integral then tells the grid's step, not a moment.
+
+    The points next to a pole ``1 / z`` carry ``1 / (2 zeta(2)) = 0.30`` or more each; a bounded function's share falls with the step.
+    """
+    shares = values * values * WEIGHTS
+    return np.asarray(shares[..., _BULK].max(-1) > POLE_SHARE * shares.sum(-1))
 
 
 def is_log_normal(kernel: Kernel, positive: bool) -> bool:
@@ -75,7 +86,7 @@ def correlations(kernel: Kernel, positive: bool = False) -> Array:
 def image(values: Array, rho: Array, root: Kernel) -> Kernel:
     """The kernel of ``f(X)``, from the values of ``f`` at ``points(root)`` and the correlations of ``root``."""
     values = _by_segment(values, root)
-    energy = expectation(values * values)
+    energy = np.where(has_pole(values), np.inf, expectation(values * values))
     coefficients = values @ _PROJECTION.T
     rest = np.maximum(energy - (coefficients * coefficients).sum(-1), 0.0)
     second = _series(coefficients, np.sqrt(rest), rho, root)

@@ -131,6 +131,28 @@ def culprit(flow: Flow, path: Sequence[str], share: float = 0.8) -> str:
         prefix = best
 
 
+ERROR_OF_FORECAST = 0.3
+"""Decades: a forecast is good to a factor of two, and what passes a limit by less is not claimed."""
+SENSITIVITY = "S = ||W||_F ||G||_F is the change of the loss for a 100 % change of the weight"
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """The path that a parameter's gradient takes from the loss, the module on it that changed the gradient most, and its source."""
+
+    path: tuple[str, ...]
+    module: str
+    where: Where
+
+
+def blame(audit: Audit, param: str) -> Blame:
+    """What a gradient that is too small or too large is put down to."""
+    node = audit.graph.params[param]
+    path = tuple(audit.flow.path(node.node)[1:])
+    module = culprit(audit.flow, path) or module_of(param)
+    return Blame(path, module, owner_site(audit, module, audit.facts.nodes[path[0]].where if path else node.where))
+
+
 def is_matrix(shape: Sequence[int]) -> bool:
     """Whether a parameter varies along two axes or more: not a bias, a gain, a class token."""
     return sum(n > 1 for n in shape) >= 2

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from netaudit import Audit, Evidence, Remark, check
-from netaudit_rules.checks.common import culprit, module_of, owner_site, scientific, steps, trained
+from netaudit_rules.checks.common import ERROR_OF_FORECAST, SENSITIVITY, blame, scientific, steps, trained
 
 LIMIT = 2.0
 """log10 of S above which a weight's gradient is too large: on 300 models healthy ones stay below 99, faults above 280."""
 RMS_LIMIT = 3.0
 """log10 of a gradient RMS that is too large whatever the weight's scale."""
-ERROR_OF_FORECAST = 0.3
-"""A forecast is good to a factor of two: what exceeds a limit by less is not claimed."""
 CERTAIN = 2.0
 """Decades beyond a limit that make it an error."""
 
@@ -89,15 +87,14 @@ def _excesses(audit: Audit) -> Iterator[tuple[str, float, float]]:
 
 def _remark(audit: Audit, found: Sequence[tuple[str, float, float]]) -> Remark:
     worst, excess, s = found[0]
-    path = audit.flow.path(audit.graph.params[worst].node)[1:]
-    module = culprit(audit.flow, path) or module_of(worst)
+    blamed = blame(audit, worst)
     return Remark(
         message=f"`{worst}` is forecast to receive an exploding gradient: S = {scientific(s)} (limit {scientific(LIMIT)})",
-        module=module,
-        where=owner_site(audit, module, audit.facts.nodes[path[0]].where if path else audit.graph.params[worst].where),
+        module=blamed.module,
+        where=blamed.where,
         severity="error" if excess > CERTAIN else "warning",
-        reason=f"S = ||W||_F ||G||_F is the change of the loss for a 100 % change of the weight; {len(found)} parameters are above a limit",
+        reason=f"{SENSITIVITY}; {len(found)} parameters are above a limit",
         evidence=Evidence("S", LIMIT, None, s, None, "mean-field over random inputs and weights"),
-        path=steps(audit.flow, path),
+        path=steps(audit.flow, blamed.path),
         siblings=tuple(name for name, _, _ in found[1:]),
     )

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from netaudit import Audit, Evidence, Remark, Step, check
-from netaudit_rules.checks.common import culprit, is_matrix, module_of, owner_site, scientific, steps, trained
+from netaudit_rules.checks.common import ERROR_OF_FORECAST, SENSITIVITY, blame, is_matrix, scientific, steps, trained
 
 LIMIT = -5.0
 """log10 of S below which a weight practically does not learn: on 300 models healthy ones stay above 1e-4, vanishing below 2e-6."""
-ERROR_OF_FORECAST = 0.3
-"""A forecast is good to a factor of two: what is below the limit by less is not claimed."""
 CERTAIN = LIMIT - 2.0
 """A margin of 100 to the limit, beyond any error of the forecast seen on small models: an error rather than a warning."""
 
@@ -80,13 +78,12 @@ def _sensitivities(audit: Audit) -> Iterator[tuple[str, float]]:
 
 def _remark(audit: Audit, found: Sequence[tuple[str, float]]) -> Remark:
     worst, s = found[0]
-    path = audit.flow.path(audit.graph.params[worst].node)[1:]
-    module = culprit(audit.flow, path) or module_of(worst)
-    shown = steps(audit.flow, path)
+    blamed = blame(audit, worst)
+    shown = steps(audit.flow, blamed.path)
     return Remark(
         message=f"`{worst}` is forecast to receive almost no gradient: S = {scientific(s)} (limit {scientific(LIMIT)})",
-        module=module,
-        where=owner_site(audit, module, audit.facts.nodes[path[0]].where if path else audit.graph.params[worst].where),
+        module=blamed.module,
+        where=blamed.where,
         severity="error" if s < CERTAIN else "warning",
         reason=_reason(len(found), shown),
         evidence=Evidence("S", LIMIT, audit.flow.sensitivity_bound(worst), s, None, "mean-field over random inputs and weights"),
@@ -96,7 +93,7 @@ def _remark(audit: Audit, found: Sequence[tuple[str, float]]) -> Remark:
 
 
 def _reason(count: int, shown: Sequence[Step]) -> str:
-    text = f"S = ||W||_F ||G||_F is the change of the loss for a 100 % change of the weight; {count} weights are below the limit"
+    text = f"{SENSITIVITY}; {count} weights are below the limit"
     if not shown or shown[0].proved is None or shown[0].proved >= 0.0:
         return text
     share = f"at most {scientific(shown[0].proved, up=True)} of the gradient at `{shown[-1].label}` reaches `{shown[0].label}`"
