@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         random_numbers,
         record,
         shared,
+        unknown_cotangent,
     )  # fmt: skip
     from .moments import of as moments_of
     from .signal import Interval, RowNorm, Signal, WeightNorms, down, number, up
@@ -57,6 +58,7 @@ _ROOMS: dict[str, tuple[str, ...]] = {
         "random_numbers",
         "record",
         "shared",
+        "unknown_cotangent",
     ),
     "signal": (
         "Interval",
@@ -127,6 +129,7 @@ __all__ = [
     "selection",
     "shared",
     "transfer",
+    "unknown_cotangent",
     "up",
     "zero",
 ]

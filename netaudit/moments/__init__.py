@@ -2,6 +2,7 @@
 
 from netaudit.moments.algebra import noise as random_numbers
 from netaudit.moments.cotangent import Cotangent, accumulate, cotangent
+from netaudit.moments.cotangent import unknown as unknown_cotangent
 from netaudit.moments.kernels import Kernel, constant, from_array, independent, shared
 from netaudit.moments.modelled import Modelled, Pull
 from netaudit.moments.state import MASKED, Moments, known_array, of
@@ -26,4 +27,5 @@ __all__ = [
     "random_numbers",
     "record",
     "shared",
+    "unknown_cotangent",
 ]

@@ -138,6 +138,11 @@ def cotangent(kernel: Kernel, euler: Euler | None = None) -> Cotangent:
     return Cotangent((Term(View(kernels.centred_at_zero(kernel)), object()),), euler)
 
 
+def unknown(sizes: tuple[int, ...]) -> Cotangent:
+    """A cotangent that a model does not claim to know. An infinite mean square spreads, and is read as unknown, as an overflow is."""
+    return cotangent(kernels.independent(sizes, np.inf))
+
+
 MAX_TERMS = 6
 
 

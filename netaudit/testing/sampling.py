@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import sqrt
+from math import isinf, sqrt
 
 import torch
 from torch import Tensor
@@ -44,6 +44,8 @@ def misjudged(op: Applied, *, draws: int = 120, seed: int = 0) -> Iterator[str]:
     for name, gradient in gradients.items():
         sent = [part for part in (parts[slot] for slot in op.slots(name)) if part is not None]
         model = accumulate(sent).mean_square if sent else 0.0
+        if isinf(model):  # not claimed to be known: see unknown_cotangent
+            continue
         yield from (f"{op.case.id}: the gradient's {text} at operand {op.slots(name)}" for text in _compared(model, gradient, factor))
 
 
@@ -57,6 +59,7 @@ def _sampled(op: Applied, draws: int, seed: int) -> tuple[_Mean, Mapping[str, _M
     """Mean squares over draws of the output and of the gradient at every floating operand that carries one."""
     values: list[float] = []
     gradients: dict[str, list[float]] = {}
+    _ = op.differentiable  # found out by running the op: before the seed is set, or the draws depend on which test came first
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for _ in range(draws):

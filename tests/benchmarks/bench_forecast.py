@@ -1,11 +1,12 @@
 """The forecast against measurement on 86 models: how many parameters have a gradient within a factor of two.
 
-usage: python tests/benchmarks/bench_forecast.py [--truth DIR] [--only NAME ...] [--draws 3]
+usage: python tests/benchmarks/bench_forecast.py [--cotangent unit|ce] [--truth DIR] [--only NAME ...] [--draws 3]
 
-The cotangent is random with unit RMS at the model's first output, inputs are N(0, 1) or uniform tokens, train mode. Truth: RMS of each
-parameter's gradient over ``--draws`` seeds of initialisation, input, dropout and cotangent, measured here, or read from
-``DIR/NAME.unit.json`` (``{"par": {name: rms}}``). A parameter counts as zero, and is left out, when truth and forecast both are below
-1e-4 of the median. The forecast sees the weights of seed 0 and no input.
+The cotangent is random with unit RMS at the model's first output, or that of a mean cross-entropy over it against uniform labels
+(``ce``); inputs are N(0, 1) or uniform tokens, train mode. Truth: RMS of each parameter's gradient over ``--draws`` seeds of
+initialisation, input, dropout and cotangent, measured here, or read from ``DIR/NAME.COTANGENT.json`` (``{"par": {name: rms}}``);
+a model with no such file is left out of a ``ce`` run that names a DIR. A parameter counts as zero, and is left out, when truth
+and forecast both are below 1e-4 of the median. The forecast sees the weights of seed 0 and no input.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # run from a checkout, insta
 
 from netaudit.facts import derive
 from netaudit.flow import flow
+from netaudit.intake.heads import Head, with_head
 from netaudit.intake.lower import lower
 from netaudit.intake.subject import Subject
 from netaudit.intake.trace import trace
@@ -61,15 +63,21 @@ class Score:
         return self.within2 / self.count if self.count else 1.0
 
 
-def forecast_of(maker: Maker, catalog: Catalog) -> tuple[Mapping[str, float | None], float]:
-    """log10 RMS of every parameter's gradient by name, None where unknown, and the seconds of the two sweeps."""
-    torch.manual_seed(0)
+def made(maker: Maker, seed: int, cotangent: Head) -> Subject:
+    """The model of one seed, with the loss that the cotangent asks for."""
+    torch.manual_seed(seed)
     model, args, kwargs = maker()
-    subject = Subject("model", model, args, kwargs, args, "the zoo")
-    lowered = lower(trace(subject, mode="train" if model.training else "eval"), subject)
-    nodes = lowered.graph.by_name()
-    first = next(name for name in lowered.graph.outputs if nodes[name].is_float)
-    lowered = replace(lowered, graph=replace(lowered.graph, outputs=(first,)))
+    return with_head(Subject("model", model, args, kwargs, args, "the zoo"), cotangent)
+
+
+def forecast_of(maker: Maker, catalog: Catalog, cotangent: Head) -> tuple[Mapping[str, float | None], float]:
+    """log10 RMS of every parameter's gradient by name, None where unknown, and the seconds of the two sweeps."""
+    subject = made(maker, 0, cotangent)
+    lowered = lower(trace(subject, mode="train" if subject.model.training else "eval"), subject)
+    if cotangent == "unit":
+        nodes = lowered.graph.by_name()
+        first = next(name for name in lowered.graph.outputs if nodes[name].is_float)
+        lowered = replace(lowered, graph=replace(lowered.graph, outputs=(first,)))
     known = leaves(lowered, Assumed(guessed=True))
     began = time.perf_counter()
     found = flow(derive(lowered.graph, known, catalog))
@@ -77,14 +85,12 @@ def forecast_of(maker: Maker, catalog: Catalog) -> tuple[Mapping[str, float | No
     return {name: found.params[key].forecast for key, info in lowered.graph.params.items() for name in info.names}, spent
 
 
-def measured(maker: Maker, draws: int) -> Mapping[str, float]:
+def measured(maker: Maker, draws: int, cotangent: Head) -> Mapping[str, float]:
     """RMS over seeds of every parameter's gradient, first output only."""
     squares: dict[str, list[float]] = {}
     for seed in range(draws):
-        torch.manual_seed(seed)
-        model, args, kwargs = maker()
-        subject = Subject("model", model, args, kwargs, args, "the zoo")
-        mode = "train" if model.training else "eval"
+        subject = made(maker, seed, cotangent)
+        mode = "train" if subject.model.training else "eval"
         for name, log in measured_gradients(subject, mode=mode, seed=100 + seed).items():
             squares.setdefault(name, []).append(10.0 ** (2.0 * log) if log > -math.inf else 0.0)
     return {name: math.sqrt(statistics.fmean(values)) for name, values in squares.items()}
@@ -127,7 +133,8 @@ def table(scores: Mapping[str, list[Score]]) -> Iterator[str]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--truth", type=Path, help="folder of NAME.unit.json")
+    parser.add_argument("--truth", type=Path, help="folder of NAME.COTANGENT.json")
+    parser.add_argument("--cotangent", choices=("unit", "ce"), default="unit")
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--draws", type=int, default=3)
     args = parser.parse_args()
@@ -139,9 +146,11 @@ def main() -> None:
         for name, maker in models.items():
             if args.only and name not in args.only:
                 continue
-            found, seconds = forecast_of(maker, catalog)
-            stored = args.truth / f"{name}.unit.json" if args.truth else None
-            truth = json.loads(stored.read_text())["par"] if stored and stored.exists() else measured(maker, args.draws)
+            stored = args.truth / f"{name}.{args.cotangent}.json" if args.truth else None
+            if stored and not stored.exists() and args.cotangent == "ce":
+                continue
+            found, seconds = forecast_of(maker, catalog, args.cotangent)
+            truth = json.loads(stored.read_text())["par"] if stored and stored.exists() else measured(maker, args.draws, args.cotangent)
             scores.setdefault(family, []).append(score(name, found, truth, seconds))
             print(scores[family][-1], file=sys.stderr, flush=True)
     print("\n".join(table(scores)))

@@ -1,4 +1,4 @@
-"""Recurrent layers: one call for all layers, directions and steps. Proved bounds only; their size is not modelled yet.
+"""Recurrent layers: one call for all layers, directions and steps. Their moments are in ``recurrent_model``.
 
 A step ``s_t = F(s_{t-1}, x_t)`` with Lipschitz constants ``L`` in the state and ``M`` in the input gives, over T steps,
 
@@ -9,13 +9,31 @@ A step ``s_t = F(s_{t-1}, x_t)`` with Lipschitz constants ``L`` in the state and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import hypot, inf, isinf, sqrt
 
-from netaudit import UNKNOWN, Effect, Interval, Jacobian, Node, RowNorm, Signal, transfer, up
+from netaudit import (
+    UNKNOWN,
+    Cotangent,
+    Effect,
+    Interval,
+    Jacobian,
+    Node,
+    Pull,
+    RowNorm,
+    Signal,
+    Var,
+    modelled,
+    random_numbers,
+    transfer,
+    unknown_cotangent,
+    up,
+)
 
 from .common import NON_NEGATIVE, finite_product, integer, no_gradient, real
 from .linear import map_norm
+from .recurrent_model import MOST_STEPS, STEPS, Stack, outputs
 
 UNBOUNDED = Jacobian(inf, "unknown", "no bound has been derived for the weights of a recurrence")
 
@@ -154,7 +172,41 @@ def recurrent(node: Node, x: Signal, *others: Signal | None) -> Effect:
         *(None if h is None else no_gradient("a constant") if h.constant else state for h in hx),
         *(None if p is None else UNBOUNDED for p in params),
     )
-    return Effect(_out(node, largest, steps), jac)
+    if steps > MOST_STEPS or len(x.shape) != 3:
+        return Effect(_out(node, largest, steps), jac)
+    stack = Stack(layers, directions, 1 if node.args.get("batch_first") else 0, node.args.get("has_biases") is not False, _dropout(spread))
+
+    def model(v: Var, *rest: Var) -> Var:
+        return outputs(STEPS[node.op], stack, v, rest[:states], rest[states:])[integer(node, "output", 0)]
+
+    moments, pull = modelled(model, x, *others)
+    pull = None if pull is None else _as_far_as_known(pull, node, (x, *others), len(hx), layers)
+    return Effect(replace(_out(node, largest, steps), moments=moments), jac, pull)
+
+
+def _as_far_as_known(pull: Pull, node: Node, operands: tuple[Signal | None, ...], states: int, layers: int) -> Pull:
+    """Without the gradients that a gate's memory adds up over the steps, which the model takes as uncorrelated.
+
+    Measured on width 48: a gated layer's biases are forecast up to 2.7 times too small, its matrices within 1.5, those of stacks up
+    to 2.4 times too small.
+    """
+    if node.op not in ("aten.gru", "aten.lstm"):
+        return pull
+    first = 1 + states
+    biased = node.args.get("has_biases") is not False
+    hidden = {slot for slot in range(first, len(operands)) if layers > 1 or (biased and (slot - first) % 4 >= 2)}
+
+    def known(g: Cotangent) -> tuple[Cotangent | None, ...]:
+        return tuple(
+            unknown_cotangent(o.shape) if slot in hidden and o is not None else part
+            for slot, (o, part) in enumerate(zip(operands, pull(g), strict=True))
+        )
+
+    return known
+
+
+def _dropout(gain: float) -> Callable[[Var], Var]:
+    return lambda v: v if gain == 1.0 else v * Var(random_numbers(v.sizes, gain, 1.0, positive=True))
 
 
 @transfer(
@@ -181,7 +233,15 @@ def cell(node: Node, x: Signal, *others: Signal | None) -> Effect:
         *(None if h is None else Jacobian(step.state, "infinite" if isinf(step.state) else "upper", "one step, in the state") for h in hx),
         *(None if p is None else UNBOUNDED for p in params),
     )
-    return Effect(_out(node, largest, 1), jac)
+    if len(x.shape) != 2:
+        return Effect(_out(node, largest, 1), jac)
+
+    def model(v: Var, *rest: Var | None) -> Var:
+        known = [r for r in rest if r is not None]
+        return STEPS[node.op.removesuffix("_cell")](v, tuple(known[:states]), known[states:])[integer(node, "output", 0)]
+
+    moments, pull = modelled(model, x, *others)
+    return Effect(replace(_out(node, largest, 1), moments=moments), jac, pull)
 
 
 def _stacked(node: Node, weights: list[list[Weights]], steps: int, first: float, spread: float) -> tuple[float, float]:

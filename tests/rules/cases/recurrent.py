@@ -12,6 +12,8 @@ from netaudit.testing import Case, normal
 
 A = torch.ops.aten
 X = normal(3, 2, 4)
+SMALL = 4.0
+"""Three hidden units are far from the wide limit: mean squares to a factor of four. With ReLU one dead unit is a third of them."""
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
 HIDDEN = 3
 
@@ -50,7 +52,7 @@ def _cases() -> Iterator[Case]:
                 weights=_params(gates, layers, directions, scale),
                 ranges=dict.fromkeys(range(1, states + 1), Interval(-1.0, 1.0)),
                 largest=10.0,
-                factor=None,
+                factor=None if name == "rnn_relu" else SMALL,
             )
 
 
@@ -77,7 +79,7 @@ def _cells() -> Iterator[Case]:
                 weights=_params(gates, 1, 1, 0.3),
                 ranges=dict.fromkeys(range(1, states + 1), Interval(-1.0, 1.0)),
                 largest=10.0,
-                factor=None,
+                factor=None if name == "rnn_relu" else SMALL,
             )
 
 

@@ -1,0 +1,88 @@
+"""Recurrent layers of a usual width: the forecast of every gradient against a backward pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from netaudit.facts import derive
+from netaudit.flow import flow
+from netaudit.intake.heads import with_head
+from netaudit.intake.lower import lower
+from netaudit.intake.subject import Subject
+from netaudit.intake.trace import trace
+from netaudit.intake.weights import Assumed, leaves
+from netaudit.pack import installed
+from netaudit.probe import measured_gradients
+
+BATCH, STEPS, WIDTH = 16, 12, 48
+
+
+class Reader(nn.Module):
+    """A recurrent layer, read at its last step or at all of them."""
+
+    def __init__(self, layer: nn.Module, width: int, *, last: bool) -> None:
+        super().__init__()
+        self.layer, self.head, self.last = layer, nn.Linear(width, 10), last
+
+    def forward(self, x: Tensor) -> Tensor:
+        states: Tensor = self.layer(x)[0]
+        y: Tensor = self.head(states[:, -1] if self.last else states)
+        return y
+
+
+def subject(model: nn.Module, steps: int = STEPS) -> Subject:
+    x = torch.randn(BATCH, steps, WIDTH, generator=torch.Generator().manual_seed(1))
+    return with_head(Subject("model", model, (x,), {}, (x,), "test"), "ce")
+
+
+def forecast(of: Subject) -> Mapping[str, float | None]:
+    lowered = lower(trace(of, mode="train"), of)
+    found = flow(derive(lowered.graph, leaves(lowered, Assumed(guessed=True)), installed()))
+    return {name: found.params[name].forecast for name in lowered.graph.params}
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "1": {},
+    "2 layers, 2 directions": {"num_layers": 2, "bidirectional": True},
+    "dropout": {"num_layers": 2, "dropout": 0.5},
+}
+GATED = (nn.GRU, nn.LSTM)
+
+
+def claimed(kind: type[nn.Module], shape: str, name: str) -> bool:
+    """Which gradients the model claims to know: what gates remember adds up over the steps, in biases and in stacks too much."""
+    return kind not in GATED or name.startswith("head.") or (shape == "1" and "weight" in name)
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["last step", "every step"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", [nn.RNN, *GATED])
+def test_gradients_are_forecast_within_a_factor_of_two_or_not_at_all(kind: Any, shape: str, last: bool) -> None:
+    torch.manual_seed(0)
+    width = WIDTH * (2 if "directions" in shape else 1)
+    model = Reader(kind(WIDTH, WIDTH, batch_first=True, **SHAPES[shape]), width, last=last)
+    real, found = measured_gradients(subject(model), draws=3), forecast(subject(model))
+    assert set(found) == set(real)
+    assert {n for n, f in found.items() if f is None} == {n for n in real if not claimed(kind, shape, n)}
+    assert not {n: (f, real[n]) for n, f in found.items() if f is not None and abs(f - real[n]) > math.log10(2.0)}
+
+
+@pytest.mark.parametrize("steps", [40, 64])
+@pytest.mark.parametrize("kind", [nn.RNN, *GATED])
+def test_long_recurrences_are_forecast_within_a_factor_of_two(kind: Any, steps: int) -> None:
+    torch.manual_seed(0)
+    model = Reader(kind(WIDTH, WIDTH, batch_first=True), WIDTH, last=False)
+    real, found = measured_gradients(subject(model, steps), draws=3), forecast(subject(model, steps))
+    assert not {n: (f, real[n]) for n, f in found.items() if f is not None and abs(f - real[n]) > math.log10(2.0)}
+
+
+def test_a_recurrence_too_long_to_write_out_has_no_forecast() -> None:
+    model = Reader(nn.GRU(WIDTH, WIDTH, batch_first=True), WIDTH, last=True)
+    found = forecast(subject(model, steps=65))
+    assert all(found[name] is None for name in found if name.startswith("layer."))
