@@ -1,6 +1,6 @@
-"""The forecast against measurement on 86 models: how many parameters have a gradient within a factor of two.
+"""The forecast against measurement on 86 models, and 60 more: how many parameters have a gradient within a factor of two.
 
-usage: python tests/benchmarks/bench_forecast.py [--cotangent unit|ce] [--truth DIR] [--only NAME ...] [--draws 3]
+usage: python tests/benchmarks/bench_forecast.py [--models held-out] [--cotangent unit|ce] [--truth DIR] [--only NAME ...] [--draws 3]
 
 The cotangent is random with unit RMS at the model's first output, or that of a mean cross-entropy over it against uniform labels
 (``ce``); inputs are N(0, 1) or uniform tokens, train mode. Truth: RMS of each parameter's gradient over ``--draws`` seeds of
@@ -42,7 +42,8 @@ from netaudit.probe import measured_gradients
 
 ZERO = 1e-4
 Maker: TypeAlias = Callable[[], tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]
-FAMILIES: Mapping[str, Mapping[str, Maker]] = runpy.run_path(str(Path(__file__).with_name("zoo.py")))["FAMILIES"]
+ZOO = runpy.run_path(str(Path(__file__).with_name("zoo.py")))
+SETS: Mapping[str, Mapping[str, Mapping[str, Maker]]] = {"development": ZOO["FAMILIES"], "held-out": ZOO["HELD_OUT"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--truth", type=Path, help="folder of NAME.COTANGENT.json")
+    parser.add_argument("--models", choices=tuple(SETS), default="development")
     parser.add_argument("--cotangent", choices=("unit", "ce"), default="unit")
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--draws", type=int, default=3)
@@ -142,7 +144,7 @@ def main() -> None:
     torch.set_num_threads(1)
     catalog = installed()
     scores: dict[str, list[Score]] = {}
-    for family, models in FAMILIES.items():
+    for family, models in SETS[args.models].items():
         for name, maker in models.items():
             if args.only and name not in args.only:
                 continue

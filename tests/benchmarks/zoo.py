@@ -59,7 +59,7 @@ def _mlp(activation: Callable[[Tensor], Tensor], depth: int, init: str, **option
 def _vision(kind: str, name: str, batch: int, side: int, mode: str = "train") -> Maker:
     def make() -> Made:
         models = library(kind)
-        extra = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
+        extra = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
         model = getattr(models.models, name)(**extra) if kind == "torchvision" else models.create_model(name)
         return model.train(mode == "train"), (torch.randn(batch, 3, side, side),), {}
 
@@ -69,7 +69,7 @@ def _vision(kind: str, name: str, batch: int, side: int, mode: str = "train") ->
 def _text(head: str, *, decoder: bool = False, tokens: int = 64, **config: Any) -> Maker:
     def make() -> Made:
         transformers = library("transformers")
-        name = head.partition("For")[0].removesuffix("LMHeadModel") + "Config"
+        name = head.rsplit("For", 1)[0].removesuffix("LMHeadModel") + "Config"
         settings = getattr(transformers, name)(vocab_size=2000, **config)
         if hasattr(settings, "use_cache"):
             settings.use_cache = False
@@ -80,6 +80,18 @@ def _text(head: str, *, decoder: bool = False, tokens: int = 64, **config: Any) 
         return model.train(), (), ids
 
     return make
+
+
+def _segmentation(name: str, batch: int, side: int) -> Maker:
+    def make() -> Made:
+        model = getattr(library("torchvision").models.segmentation, name)(weights=None, weights_backbone=None)
+        return model.train(), (torch.randn(batch, 3, side, side),), {}
+
+    return make
+
+
+def _timm(names: str, batch: int, side: int) -> dict[str, Maker]:
+    return {name: _vision("timm", name, batch, side) for name in names.split()}
 
 
 _D: Mapping[str, Any] = {"hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 1024}
@@ -185,3 +197,45 @@ FAMILIES: Mapping[str, Mapping[str, Maker]] = {
         "mamba": _text("MambaForCausalLM", tokens=16, hidden_size=256, num_hidden_layers=4),
     },
 }
+
+_HELD_VIT = """
+coat_lite_tiny twins_svt_small mvitv2_tiny pit_ti_224 visformer_tiny tnt_s_patch16_224 nest_tiny gcvit_xxtiny hiera_tiny_224
+vit_tiny_r_s16_p8_224
+"""
+_HELD_CNN = """
+convnextv2_atto inception_next_tiny fastvit_t8 resnest14d ecaresnet26t seresnet50 rexnet_100 tinynet_a lcnet_050 dpn68 gernet_s
+ese_vovnet19b_dw selecsls42b darknet53 mobileone_s0 mobilenetv4_conv_small caformer_s18 focalnet_tiny_srf repvit_m0_9 starnet_s1
+efficientvit_b0 ghostnetv2_100 hardcorenas_a davit_tiny mixnet_s semnasnet_100 resnet26t
+"""
+_TORCHVISION = ("wide_resnet50_2", "mobilenet_v3_large", "vgg13", "convnext_small", "mnasnet0_5", "regnet_x_400mf")
+
+HELD_OUT: Mapping[str, Mapping[str, Maker]] = {
+    "timm, 224": _timm(_HELD_VIT, 2, 224),
+    "timm, 128": _timm(_HELD_CNN, 4, 128),
+    "torchvision": {
+        **{name: _vision("torchvision", name, 4, 128) for name in _TORCHVISION},
+        "inception_v3": _vision("torchvision", "inception_v3", 4, 160),
+        "swin_v2_t": _vision("torchvision", "swin_v2_t", 1, 224),
+        "fcn_resnet50": _segmentation("fcn_resnet50", 2, 96),
+    },
+    "language model": {
+        "olmo2": _text("Olmo2ForCausalLM", **_D),
+        "gptj": _text("GPTJForCausalLM", n_embd=256, n_layer=6, n_head=4, rotary_dim=32),
+        "gpt_neo": _text(
+            "GPTNeoForCausalLM",
+            hidden_size=256, num_layers=6, num_heads=4, attention_types=[[["global", "local"], 3]], max_position_embeddings=128,
+        ),
+        "falcon": _text("FalconForCausalLM", hidden_size=256, num_hidden_layers=6, num_attention_heads=4),
+        "starcoder2": _text("Starcoder2ForCausalLM", **_GQA),
+        "cohere": _text("CohereForCausalLM", **_D),
+        "phi3": _text("Phi3ForCausalLM", pad_token_id=0, **_D),
+        "granite": _text("GraniteForCausalLM", **_D),
+        "mpnet": _text("MPNetForMaskedLM", **_D),
+        "mbart": _text("MBartForConditionalGeneration", decoder=True, d_model=256, encoder_ffn_dim=1024, decoder_ffn_dim=1024, **_PAIR),
+        "roformer": _text("RoFormerForMaskedLM", embedding_size=256, **_D),
+        "convbert": _text("ConvBertForMaskedLM", embedding_size=256, **_D),
+        "squeezebert": _text("SqueezeBertForMaskedLM", embedding_size=256, **_D),
+        "xlnet": _text("XLNetLMHeadModel", d_model=256, n_layer=6, n_head=4, d_inner=1024),
+    },
+}  # fmt: skip
+"""Models that were looked at, but whose misses led to no change of the forecast that was meant for them."""
