@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .check import Audit, Check, Remark, check
+from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, ever_reached
 from .finding import Evidence, Remedy, Step
 from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Where
 
@@ -76,8 +77,11 @@ _ALIASES = {"moments_of": ("moments", "of")}
 _HOMES = {name: (room, name) for room, names in _ROOMS.items() for name in names} | _ALIASES
 
 __all__ = [
+    "EXPLODING",
+    "FORECAST_ERROR",
     "MASKED",
     "UNKNOWN",
+    "VANISHING",
     "ZERO",
     "Arg",
     "Audit",
@@ -110,12 +114,14 @@ __all__ = [
     "Var",
     "WeightNorms",
     "Where",
+    "best_sensitivity",
     "check",
     "constant",
     "cotangent",
     "down",
     "elementwise",
     "elementwise_on",
+    "ever_reached",
     "from_array",
     "independent",
     "isometry",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import sqrt
 
 from .check import Audit, Check, Remark
+from .clock import Clock
 from .errors import ConfigError, NetauditError, TraceError, did_you_mean
 from .facts import Facts, Leaves, derive
 from .finding import Finding, TargetReport, fingerprint
@@ -18,8 +18,9 @@ from .intake.lower import Lowered, lower
 from .intake.subject import Subject
 from .intake.trace import trace
 from .intake.training import training_of
-from .intake.weights import Assumed, Effort, leaves, named_ranges
+from .intake.weights import Assumed, leaves, named_ranges
 from .moments import independent, of
+from .norms import Effort
 from .pack import Catalog
 from .signal import Interval, Signal
 from .tables import coverage, input_rows, node_rows, param_rows
@@ -63,6 +64,11 @@ class Analysis:
         """The model."""
         return self.lowered.graph
 
+    @property
+    def cotangent(self) -> str:
+        """Where the gradient starts, in words."""
+        return "traced loss" if self.graph.loss is not None else "unit RMS at the outputs"
+
 
 def analyse(subject: Subject, catalog: Catalog, settings: Settings) -> Analysis:
     """Trace, lower and sweep a subject.
@@ -70,7 +76,7 @@ def analyse(subject: Subject, catalog: Catalog, settings: Settings) -> Analysis:
     Raises:
         TraceError: the model could not be traced.
     """
-    clock = _Clock()
+    clock = Clock()
     subject = with_head(subject, settings.head)
     traced = trace(subject, mode=settings.mode)
     clock.lap("trace")
@@ -84,17 +90,6 @@ def analyse(subject: Subject, catalog: Catalog, settings: Settings) -> Analysis:
     later = _once_moved(lowered.graph, known, facts, first, catalog)
     clock.lap("flow")
     return Analysis(subject, lowered, known, facts, first, later, clock.laps)
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = now - self._last
-        self._last = now
 
 
 MOVES = 8
@@ -164,7 +159,7 @@ def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> Tar
         base,
         tracer=analysis.graph.tracer,
         inputs=input_rows(analysis.graph),
-        cotangent="traced loss" if analysis.graph.loss is not None else "unit RMS at the outputs",
+        cotangent=analysis.cotangent,
         notes=analysis.graph.notes,
         coverage=coverage(analysis.facts, analysis.flow, analysis.later),
         findings=found,

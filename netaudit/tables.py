@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from math import inf, isinf, log10
 
+from .claims import ever_reached
 from .facts import Facts
 from .finding import Coverage, Magnitude, NodeRow, ParamRow
 from .flow import NEVER, Flow
@@ -13,7 +14,7 @@ from .graph import Graph
 
 def coverage(facts: Facts, flow: Flow, later: Flow | None) -> Coverage:
     """How much of what carries a gradient has a transfer, and how many parameters have a forecast."""
-    reached = flow.reached if later is None else flow.reached | later.reached
+    reached = ever_reached(flow, later)
     calls = [name for name in facts.effects if name in reached]
     unknown = [name for name in facts.unmodelled if name in reached or facts.nodes[name].is_float]
     counts = Counter(facts.nodes[name].op for name in unknown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import inf, log10, sqrt
 
 import torch
@@ -77,9 +77,10 @@ def network(part: Live) -> Function:
     return run
 
 
-def _forget(part: Live, node: Node, position: int, values: Mapping[str, Tensor]) -> None:
+def _forget(part: Live, node: Node, position: int, values: dict[str, Tensor]) -> None:
+    """Drop what no later call needs."""
     for name in set(node.inputs) & part.live:
-        if part.last_use.get(name, -1) <= position and isinstance(values, dict):
+        if part.last_use.get(name, -1) <= position:
             values.pop(name, None)
 
 

@@ -75,6 +75,7 @@ class _Walk:
         self.logs = dict.fromkeys(part.sources, 0.0)
         self.composed = dict.fromkeys(part.sources, 0.0)
         self.kinds = {node.name: part.kind(node) for node in part.nodes}
+        self.own = {node.name: _own(part, node, self.kinds[node.name]) for node in part.nodes}
         self.by: dict[str, Method] = {}
         self.notes: list[str] = []
         self.final = inf
@@ -94,7 +95,7 @@ class _Walk:
         if jumps:
             self.notes.append(f"not continuous: {', '.join(jumps[:3])}{' ...' if len(jumps) > 3 else ''} may jump")
         rows = tuple(
-            NodeBound(node.name, self.kinds[node.name], _own(self.part, node), self.logs[node.name], self.by.get(node.name, "composition"))
+            NodeBound(node.name, self.kinds[node.name], self.own[node.name], self.logs[node.name], self.by.get(node.name, "composition"))
             for node in self.part.nodes
         )
         composed = _root_sum([self.composed[name] for name in self.part.outputs])
@@ -107,7 +108,7 @@ class _Walk:
         found: list[tuple[list[int], Method]] = []
         for position, node in enumerate(self.part.nodes):
             entries = max(total_size(self._alive(position - 1)), total_size(self._alive(position)))
-            affordable = entries <= LARGEST and self.kinds[node.name] != "jump" and not isinf(_own(self.part, node))
+            affordable = entries <= LARGEST and not isinf(self.own[node.name])
             method: Method = "certificate" if affordable else "composition"
             if found and found[-1][1] == method:
                 found[-1][0].append(position)
@@ -148,7 +149,7 @@ class _Walk:
             return False
         for step, (after, exponent) in zip(steps, found, strict=True):
             block = after[step.new][:, step.new]
-            self._improve(step.node.name, base + root_up_log2(Verified().top(block), exponent))
+            self.logs[step.node.name], self.by[step.node.name] = base + root_up_log2(Verified().top(block), exponent), "certificate"
         last, exponent = found[-1]
         if nodes[-1][0] == len(self.part.nodes) - 1:
             self.final = base + root_up_log2(Verified().top(last), exponent)
@@ -174,23 +175,19 @@ class _Walk:
         ones = torch.ones(len(step.new), dtype=torch.float64)
         return ones * jac.slope[0], ones * jac.slope[1]
 
-    def _improve(self, name: str, log: float) -> None:
-        self.logs[name] = log
-        self.by[name] = "certificate"
-
     # elsewhere ----------------------------------------------------------------------------------------------------------
 
     def _by_composition(self, nodes: Sequence[Node]) -> None:
         """Bounds by composition; where a certificate gave a smaller one it stays."""
         for node in nodes:
             log = _composed(self.part, node, self.kinds[node.name], self.logs)
-            if log < self.logs.get(node.name, inf) or node.name not in self.logs:
+            if node.name not in self.logs or log < self.logs[node.name]:
                 self.logs[node.name], self.by[node.name] = log, "composition"
 
 
-def _own(part: Live, node: Node) -> float:
-    """log10 of a call's Lipschitz constant: the largest over its live operands."""
-    if part.kind(node) == "jump":
+def _own(part: Live, node: Node, kind: Kind) -> float:
+    """log10 of a call's Lipschitz constant: the largest over its live operands; inf where it may jump."""
+    if kind == "jump":
         return inf
     return max((_log(gain) for gain in operand_gains(part, node).values()), default=NEVER)
 

@@ -14,6 +14,7 @@ from netaudit.certify.ball import Ball
 from netaudit.certify.lower import largest_gain
 from netaudit.certify.network import NetworkBound, certify
 from netaudit.certify.plan import Live, live_part
+from netaudit.clock import Clock
 from netaudit.errors import TraceError
 from netaudit.facts import Facts, derive
 from netaudit.intake.lower import Lowered, lower
@@ -63,7 +64,7 @@ def certify_subject(subject: Subject, catalog: Catalog, request: Request) -> Cer
     Raises:
         TraceError: the model could not be traced.
     """
-    clock = Clock()
+    clock = Clock(time.process_time)
     subject, lowered, notes = _one_sample(replace(subject, loss=None), request.mode)
     clock.lap("trace")
     known = leaves(lowered, Assumed(guessed=True, ranges=named_ranges(lowered.graph, request.ranges)), "tight")
@@ -84,20 +85,6 @@ def certify_subject(subject: Subject, catalog: Catalog, request: Request) -> Cer
     shown = tuple((n.name, n.dtype, n.shape) for n in lowered.graph.nodes if n.op == "input")
     said = (*lowered.graph.notes, *notes)
     return Certified(shown, bound, measured, local, local_measured, facts, said, request.mode, request.seed, clock.laps)
-
-
-class Clock:
-    """CPU time between calls."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.process_time()
-
-    def lap(self, name: str) -> None:
-        """Note what has passed under a name."""
-        now = time.process_time()
-        self.laps[name] = now - self._last
-        self._last = now
 
 
 def _one_sample(subject: Subject, mode: str) -> tuple[Subject, Lowered, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from netaudit.errors import ConfigError
 
 from .app import CLEAN, app
 from .arguments import Args, InputRange, Inputs, Seed, ShowFull, Targets, Timeout, Verbose, Weights
-from .common import alarm, configuration, input_ranges, load_options, one_of, packs, targets_of
+from .common import configuration, input_ranges, load_options, one_of, packs, subjects, targets_of
 
 
 @app.command()
@@ -61,7 +61,6 @@ def _request(mode: str, ball: float | None, norm: str, budget: float, seed: int,
 
 def _certified(target: str, options: Any, request: Any, timeout: int) -> list[tuple[str, Any]]:
     from netaudit.certify import certify_subject
-    from netaudit.intake.target import load
 
-    with alarm(timeout, target):
-        return [(subject.id, certify_subject(subject, packs(), request)) for subject in load(target, options)]
+    with subjects(target, options, timeout) as found:
+        return [(subject.id, certify_subject(subject, packs(), request)) for subject in found]

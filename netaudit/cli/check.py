@@ -9,7 +9,7 @@ import typer
 
 from .app import CLEAN, FINDINGS, INCOMPLETE, app
 from .arguments import Args, InputRange, Inputs, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
-from .common import alarm, configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, targets_of, words
+from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, subjects, targets_of, words
 
 if TYPE_CHECKING:
     from netaudit.finding import Report, TargetReport
@@ -76,10 +76,9 @@ def check(
 def audited(target: str, options: Any, catalog: Catalog, settings: Any, timeout: int) -> list[TargetReport]:
     """The reports of everything that a target names, within a time."""
     from netaudit.audit import audit_subject
-    from netaudit.intake.target import load
 
-    with alarm(timeout, target):
-        return [audit_subject(subject, catalog, settings) for subject in load(target, options)]
+    with subjects(target, options, timeout) as found:
+        return [audit_subject(subject, catalog, settings) for subject in found]
 
 
 def _report(audited: Sequence[TargetReport], catalog: Catalog, seed: int, min_coverage: float) -> Report:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netaudit.errors import ConfigError, TargetError, did_you_mean
 
 if TYPE_CHECKING:
     from netaudit.config import Config
     from netaudit.finding import Report
+    from netaudit.intake.subject import Options, Subject
     from netaudit.pack import Catalog
     from netaudit.report import Style
     from netaudit.signal import Interval
@@ -34,7 +35,7 @@ def packs(*, checks_only: bool = False) -> Catalog:
     return installed(checks_only=checks_only)
 
 
-def load_options(config: Config, arg: Sequence[str] | None, inputs: Sequence[str] | None, weights: str | None, seed: int) -> Any:
+def load_options(config: Config, arg: Sequence[str] | None, inputs: Sequence[str] | None, weights: str | None, seed: int) -> Options:
     """How targets are to be loaded."""
     from netaudit.intake.build import parse_args
     from netaudit.intake.subject import Options
@@ -117,6 +118,15 @@ def alarm(seconds: int, target: str) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
+
+
+@contextmanager
+def subjects(target: str, options: Options, timeout: int) -> Iterator[Iterable[Subject]]:
+    """Everything that a target names; loading and what is done with it have a limit on time together."""
+    from netaudit.intake.target import load
+
+    with alarm(timeout, target):
+        yield load(target, options)
 
 
 def parsed_output(text: str) -> tuple[str, Path | None]:

@@ -13,7 +13,7 @@ from netaudit.errors import ConfigError
 
 from .app import CLEAN, INCOMPLETE, app
 from .arguments import Args, InputRange, Inputs, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
-from .common import alarm, configuration, input_ranges, load_options, one_of, packs, targets_of
+from .common import configuration, input_ranges, load_options, one_of, packs, subjects, targets_of
 
 HEADS = ("loss", "unit", "ce")
 
@@ -99,15 +99,14 @@ def _stats(given: str | None) -> tuple[float, float] | None:
 def _forecast(target: str, options: Any, settings: Any, measure: bool, timeout: int) -> list[Any]:
     from netaudit.audit import analyse
     from netaudit.intake.heads import with_head
-    from netaudit.intake.target import load
     from netaudit.probe import measured_gradients
     from netaudit.report.forecast import Forecast
 
     found = []
-    with alarm(timeout, target):
-        for subject in load(target, options):
+    with subjects(target, options, timeout) as loaded:
+        for subject in loaded:
             analysis = analyse(subject, packs(), settings)
             real = measured_gradients(with_head(subject, settings.head), mode=settings.mode, seed=options.seed) if measure else None
-            start = "traced loss" if analysis.graph.loss is not None else "unit RMS at the outputs"
-            found.append(Forecast(subject.id, analysis.facts, analysis.flow, analysis.later, start, analysis.seconds, real, options.seed))
+            known = (analysis.facts, analysis.flow, analysis.later, analysis.cotangent, analysis.seconds)
+            found.append(Forecast(subject.id, *known, real, options.seed))
     return found

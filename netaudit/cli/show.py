@@ -12,7 +12,7 @@ from netaudit.errors import ConfigError, did_you_mean
 from .app import CLEAN, INCOMPLETE, app
 from .arguments import Args, InputRange, Inputs, Mode, Seed, Target, Timeout, Verbose, Weights
 from .check import audited
-from .common import alarm, configuration, input_ranges, load_options, one_of, packs
+from .common import configuration, input_ranges, load_options, one_of, packs, subjects
 
 if TYPE_CHECKING:
     from netaudit.check import Check
@@ -87,14 +87,13 @@ def explain(
 ) -> int:
     """Say everything known about a node: bound, Jacobian, range, kinks, source, size, gradient, with the numbers of this model."""
     from netaudit.audit import Settings, analyse
-    from netaudit.intake.target import load
     from netaudit.report.explain import explain as explained
 
     del verbose
     config = configuration()
     settings = Settings(mode=one_of("--mode", mode or config.mode, ("train", "eval")), effort="tight", ranges=input_ranges(input_range))
-    with alarm(timeout, target):
-        for subject in load(target, load_options(config, arg, input, weights, seed)):
+    with subjects(target, load_options(config, arg, input, weights, seed), timeout) as found:
+        for subject in found:
             analysis = analyse(subject, packs(), settings)
             sys.stdout.write(explained(subject.id, analysis.facts, analysis.flow, node))
     return CLEAN

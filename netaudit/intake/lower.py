@@ -16,7 +16,7 @@ from .calls import Call, Value, flatten
 from .composites import recognise
 from .functional import functionalise
 from .interpret import call as run
-from .placeholders import dtype_name, leaf_nodes, named_inputs, node_of
+from .placeholders import dtype_name, leaf_nodes, named_inputs, stand_ins
 from .subject import Subject
 from .trace import Traced
 from .where import where
@@ -36,7 +36,7 @@ def lower(traced: Traced, subject: Subject) -> Lowered:
     calls, results = functionalise(calls, results, fakes)
     placed = named_inputs(traced.leaves, {call.name for call in calls})
     leaves, tensors, params = leaf_nodes(list(placed.values()), subject.created)
-    alias = {node: node_of(leaf, params) for node, leaf in placed.items()}
+    alias = stand_ins(placed, params)
     names = _node_names(calls, results)
     drawn = _seeded_draws(calls, traced.generators)
     tensors |= drawn

@@ -45,13 +45,10 @@ def leaf_nodes(leaves: Sequence[Leaf], created: Mapping[str, Site]) -> tuple[lis
     return nodes, tensors, params
 
 
-def node_of(leaf: Leaf, params: Mapping[str, ParamInfo]) -> str:
-    """The node that stands for a leaf: the first of the tied ones."""
-    if leaf.kind == "parameter":
-        for info in params.values():
-            if leaf.name in info.names:
-                return info.node
-    return leaf.node
+def stand_ins(placed: Mapping[str, Leaf], params: Mapping[str, ParamInfo]) -> dict[str, str]:
+    """The node that stands for each placeholder: of tied parameters the first."""
+    own = {name: info.node for info in params.values() for name in info.names}
+    return {node: own.get(leaf.name, leaf.node) if leaf.kind == "parameter" else leaf.node for node, leaf in placed.items()}
 
 
 def _owner(name: str, created: Mapping[str, Site]) -> Where:

@@ -23,14 +23,16 @@ def weight_norms(graph: Graph, values: Mapping[str, Tensor], fixed: frozenset[st
     """The certified norm of every weight at every use, computed once per distinct use."""
     made: dict[tuple[object, ...], WeightNorms] = {}
     result = {}
+    nodes = graph.by_name()
     for node in graph.nodes:
-        for slot, measure in _uses(node, graph).items():
+        for slot, measure in _uses(node, nodes).items():
             name = node.operands[slot] if slot < len(node.operands) else None
             if not isinstance(name, str) or name not in fixed or name not in values:
                 continue
-            key = (name, node.op, slot, _geometry(node, graph))
+            sizes = _sizes(node, nodes)
+            key = (name, node.op, slot, _geometry(node, sizes))
             if key not in made:
-                found = measure(node, values[name], _sizes(node, graph), effort)
+                found = measure(node, values[name], sizes, effort)
                 if found is None:
                     continue
                 made[key] = found
@@ -38,23 +40,26 @@ def weight_norms(graph: Graph, values: Mapping[str, Tensor], fixed: frozenset[st
     return result
 
 
-def _uses(node: Node, graph: Graph) -> Mapping[int, Measure]:
+def _uses(node: Node, nodes: Mapping[str, Node]) -> Mapping[int, Measure]:
     """The slots of a call that hold weights, and how each is measured: all matrices of a recurrence."""
     if node.op in _RECURRENT:
-        matrices = {n.name for n in graph.nodes if n.op == "parameter" and len(n.shape) == 2}
-        return {slot: _dense for slot, operand in enumerate(node.operands) if operand in matrices}
+        return {slot: _dense for slot, operand in enumerate(node.operands) if isinstance(operand, str) and _is_matrix(nodes[operand])}
     return _USES.get(node.op, {})
 
 
-def _geometry(node: Node, graph: Graph) -> tuple[object, ...]:
+def _is_matrix(node: Node) -> bool:
+    return node.op == "parameter" and len(node.shape) == 2
+
+
+def _geometry(node: Node, sizes: tuple[int, ...]) -> tuple[object, ...]:
     names = ("stride", "padding", "dilation", "groups", "output_padding", "transposed")
-    return (*(node.args.get(name) for name in names), _sizes(node, graph)) if "conv" in node.op else ()
+    return (*(node.args.get(name) for name in names), sizes) if "conv" in node.op else ()
 
 
-def _sizes(node: Node, graph: Graph) -> tuple[int, ...]:
-    """The shape of the first operand."""
-    first = node.operands[0] if node.operands else None
-    return next((n.shape for n in graph.nodes if n.name == first), ()) if "conv" in node.op else ()
+def _sizes(node: Node, nodes: Mapping[str, Node]) -> tuple[int, ...]:
+    """The shape of the first operand, on which the norm of a convolution depends."""
+    first = node.operands[0] if node.operands and "conv" in node.op else None
+    return nodes[first].shape if isinstance(first, str) else ()
 
 
 Measure: TypeAlias = Callable[[Node, Tensor, tuple[int, ...], Effort], WeightNorms | None]

@@ -15,13 +15,13 @@ from netaudit.errors import TargetError, did_you_mean
 from netaudit.facts import Leaves
 from netaudit.graph import Graph, Node
 from netaudit.moments import Moments, from_array, independent, known_array, of
+from netaudit.norms import Effort
 from netaudit.signal import Interval, Signal
 
 from .interpret import call as run
 from .lower import Lowered
 from .uses import weight_norms
 
-Effort: TypeAlias = Literal["quick", "tight"]
 Origin: TypeAlias = Literal["constant", "static", "sample", "live"]
 """What a value depends on: nothing; parameters; the example input; both, or an input that was guessed."""
 

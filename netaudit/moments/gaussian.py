@@ -40,13 +40,14 @@ def expectation(values: Array) -> Array:
     return np.asarray(values @ WEIGHTS)
 
 
-def has_pole(values: Array) -> Array:
-    """Whether one grid point off the tails carries a quarter of ``E f(Z)^2``: the integral then tells the grid's step, not a moment.
+def energy(values: Array) -> Array:
+    """``E f(Z)^2``; infinite where one grid point off the tails carries a quarter of it: the sum then tells the grid's step, no moment.
 
     The points next to a pole ``1 / z`` carry ``1 / (2 zeta(2)) = 0.30`` or more each; a bounded function's share falls with the step.
     """
     shares = values * values * WEIGHTS
-    return np.asarray(shares[..., _BULK].max(-1) > POLE_SHARE * shares.sum(-1))
+    total = shares.sum(-1)
+    return np.where(shares[..., _BULK].max(-1) > POLE_SHARE * total, np.inf, total)
 
 
 def is_log_normal(kernel: Kernel, positive: bool) -> bool:
@@ -86,9 +87,8 @@ def correlations(kernel: Kernel, positive: bool = False) -> Array:
 def image(values: Array, rho: Array, root: Kernel) -> Kernel:
     """The kernel of ``f(X)``, from the values of ``f`` at ``points(root)`` and the correlations of ``root``."""
     values = _by_segment(values, root)
-    energy = np.where(has_pole(values), np.inf, expectation(values * values))
     coefficients = values @ _PROJECTION.T
-    rest = np.maximum(energy - (coefficients * coefficients).sum(-1), 0.0)
+    rest = np.maximum(energy(values) - (coefficients * coefficients).sum(-1), 0.0)
     second = _series(coefficients, np.sqrt(rest), rho, root)
     return Kernel(root.sizes, root.cuts, second, np.ascontiguousarray(coefficients[..., 0]))
 
@@ -99,11 +99,11 @@ def selected_image(values: Array, weight: Array, root: Kernel) -> Kernel:
     Which of two entries is selected depends on their neighbours, so pairs share the conditional mean alone.
     """
     values = _by_segment(values, root)
-    energy, mean = expectation(weight * values * values), expectation(weight * values)
+    square, mean = expectation(weight * values * values), expectation(weight * values)
     states = [len(cut) + len(cut) ** 2 if size > 1 else 1 for cut, size in zip(root.cuts, root.sizes, strict=True)]
     second = np.broadcast_to(pair_product(mean, mean, root), states).copy()
     same = tuple(slice(0, len(cut)) for cut in root.cuts)
-    second[same] = energy
+    second[same] = square
     return Kernel(root.sizes, root.cuts, second, mean)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING
@@ -11,7 +10,9 @@ from tabulate import tabulate
 
 from netaudit.finding import Status
 
-from .numbers import at_most, outward, short
+from . import plain
+from .numbers import at_most, dimensions, outward, short
+from .plain import abridged
 
 if TYPE_CHECKING:  # torch stays out of this room
     from netaudit.certify import Ball, Certified, NetworkBound, NodeBound
@@ -26,7 +27,7 @@ def text(target: str, found: Certified, ball: Ball | None, *, full: bool) -> str
 
 
 def _lines(target: str, found: Certified, ball: Ball | None, *, full: bool) -> Iterator[str]:
-    shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, _, shape in found.inputs)
+    shapes = ", ".join(f"{name} {dimensions(shape)}" for name, _, shape in found.inputs)
     sources = ", ".join(found.bound.sources) or "nothing"
     yield f"{target}: Lipschitz constant in l2 from {sources} to the output ({shapes}; {found.mode} mode)"
     yield ""
@@ -44,12 +45,17 @@ def _lines(target: str, found: Certified, ball: Ball | None, *, full: bool) -> I
     for segment in (found.local or found.bound).segments:
         how = "certificate matrix" if segment.method == "certificate" else "composition of norms"
         yield f"  {segment.first} .. {segment.last}: {segment.calls} calls by {how}"
-    for note in dict.fromkeys((*found.notes, *found.bound.notes, *(found.local.notes if found.local else ()))):
+    for note in _notes(found):
         yield f"  note: {note}"
     yield ""
     yield from _table(found, full=full)
     yield ""
     yield f"proved: every input, float64 with outward rounding, the weights as given; measured: seed {found.seed}, cpu, float64"
+
+
+def _notes(found: Certified) -> list[str]:
+    """What is to be said of the subject and of its bounds, each once."""
+    return list(dict.fromkeys((*found.notes, *found.bound.notes, *(found.local.notes if found.local else ()))))
 
 
 def _row(kind: str, domain: str, bound: NetworkBound, measured: float | None) -> tuple[str, ...]:
@@ -60,12 +66,8 @@ def _row(kind: str, domain: str, bound: NetworkBound, measured: float | None) ->
 
 def _table(found: Certified, *, full: bool) -> Iterator[str]:
     bound = found.local or found.bound
-    rows = [_node(found, node) for node in bound.nodes]
-    hidden = 0 if full or len(rows) <= SHOWN else len(rows) - SHOWN
-    if hidden:
-        rows = [*rows[: SHOWN // 2], ("...", f"{hidden} more (--full)", "", "", ""), *rows[-SHOWN // 2 :]]
     yield tabulate(
-        rows,
+        abridged([_node(found, node) for node in bound.nodes], SHOWN, full=full),
         headers=("module", "op", "own <=", "from input <=", "by"),
         tablefmt="simple",
         disable_numparse=True,
@@ -82,10 +84,8 @@ def _node(found: Certified, node: NodeBound) -> tuple[str, ...]:
 
 
 def document(results: Sequence[tuple[str, Certified]]) -> str:
-    """One object for one target, ``{"targets": [...]}`` for several; sorted, no NaN, no infinity."""
-    objects = [_object(target, found) for target, found in results]
-    whole: object = objects[0] if len(objects) == 1 else {"targets": objects}
-    return json.dumps(whole, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    """The certificates of targets as JSON."""
+    return plain.document([_object(target, found) for target, found in results])
 
 
 def _object(target: str, found: Certified) -> Mapping[str, object]:
@@ -97,7 +97,7 @@ def _object(target: str, found: Certified) -> Mapping[str, object]:
         "inputs": [{"name": name, "dtype": dtype, "shape": list(shape)} for name, dtype, shape in found.inputs],
         "sources": list(found.bound.sources),
         "outputs": list(found.bound.outputs),
-        "notes": list(dict.fromkeys((*found.notes, *found.bound.notes, *(found.local.notes if found.local else ())))),
+        "notes": _notes(found),
         "global": _bound(found.bound, found.measured),
         "nodes": [_node_object(found, node) for node in found.bound.nodes],
     }

@@ -12,7 +12,7 @@ from netaudit.flow import Flow
 from netaudit.graph import Node, Operand, Where
 from netaudit.signal import Interval, Signal
 
-from .numbers import at_most, short
+from .numbers import at_most, dimensions, short
 
 KINDS = {
     "exact": "exact: the supremum itself",
@@ -49,7 +49,7 @@ def _find(facts: Facts, wanted: str) -> tuple[Node, ...]:
 
 def _node(target: str, facts: Facts, flow: Flow, node: Node) -> Iterator[str]:
     transfer, signal = facts.transfers.get(node.op), facts.signals[node.name]
-    yield f"{node.name}   {node.op}   {'x'.join(map(str, node.shape)) or 'scalar'} {node.dtype}   {target}"
+    yield f"{node.name}   {node.op}   {dimensions(node.shape)} {node.dtype}   {target}"
     yield from _where(node.where)
     if node.folded:
         yield f"  recognised from {len(node.folded)} calls: {', '.join(n.op.removeprefix('aten.') for n in node.folded)}"

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, log10
 
 from tabulate import tabulate
 
+from netaudit.claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity
 from netaudit.facts import Facts
 from netaudit.flow import Flow
 
-from .numbers import outward, short
+from . import plain
+from .numbers import dimensions, outward, short
+from .plain import abridged
 
-ERROR = 0.30
-"""Half-width in decades of what a forecast claims: a factor of two. ``tests/benchmarks/forecast.md`` says how often it holds."""
 SHOWN = 30
-VANISHING, EXPLODING = -5.0, 2.0
-"""log10 of S beyond which a parameter is flagged, as NA201 and NA301 do."""
+"""Rows of the table of parameters without ``--full``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +37,15 @@ class Forecast:
 def flags(found: Forecast, name: str) -> tuple[str, ...]:
     """What is remarkable of a parameter: no forecast, frozen, cut, zero for now or for ever, vanishing, exploding."""
     gradient, s = found.flow.params[name].forecast, found.flow.sensitivity(name)
-    after = None if found.later is None else found.later.sensitivity(name)
-    best = max(s, after) if s is not None and after is not None else s
+    best = best_sensitivity(found.flow, found.later, name)
     marks = [] if found.facts.graph.params[name].trainable else ["frozen"]
     if gradient is None:
         marks.append("unknown")
     elif gradient == -inf:
-        marks.append("transient-zero" if after is not None and after > -inf else "zero")
-    elif best is not None and best < VANISHING - ERROR:
+        marks.append("transient-zero" if best is not None and best > -inf else "zero")
+    elif best is not None and best < VANISHING - FORECAST_ERROR:
         marks.append("vanishing")
-    elif s is not None and s > EXPLODING + ERROR:
+    elif s is not None and s > EXPLODING + FORECAST_ERROR:
         marks.append("exploding")
     return tuple(marks)
 
@@ -61,10 +59,7 @@ def _lines(found: Forecast, *, full: bool) -> Iterator[str]:
     graph = found.facts.graph
     yield f"{found.target}: forecast of the gradient of {len(graph.params)} parameters, cotangent: {found.cotangent}"
     yield ""
-    rows = [_row(found, name) for name in graph.params]
-    hidden = 0 if full or len(rows) <= SHOWN else len(rows) - SHOWN
-    if hidden:
-        rows = [*rows[: SHOWN // 2], ("...", f"{hidden} more (--full)", *("" for _ in rows[0][2:])), *rows[-SHOWN // 2 :]]
+    rows = abridged([_row(found, name) for name in graph.params], SHOWN, full=full)
     headers = ["parameter", "shape", "weight rms", "gradient rms", "S", *(["measured"] if found.measured is not None else []), "flags"]
     align = ["left", "left", "right", "right", "right", *(["right"] if found.measured is not None else []), "left"]
     yield tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True, colalign=align)
@@ -74,17 +69,18 @@ def _lines(found: Forecast, *, full: bool) -> Iterator[str]:
     unknown = sum("unknown" in flags(found, name) for name in graph.params)
     if unknown:
         yield f"no forecast for {unknown} parameters: {_cause(found)}"
-    yield f"forecast: within a factor of {10**ERROR:.0f} unless flagged; assumes random inputs of the example's statistics, and wide layers"
+    within = f"within a factor of {10**FORECAST_ERROR:.0f} unless flagged"
+    yield f"forecast: {within}; assumes random inputs of the example's statistics, and wide layers"
 
 
 def _row(found: Forecast, name: str) -> tuple[str, ...]:
     info = found.facts.graph.params[name]
     moments = found.facts.signals[info.node].moments
     gradient, s = found.flow.params[name].forecast, found.flow.sensitivity(name)
-    measured = () if found.measured is None else (_measured(found, name),)
+    measured = () if found.measured is None else (_column(_measured(found, name)),)
     return (
         name,
-        "x".join(map(str, info.shape)) or "scalar",
+        dimensions(info.shape),
         "?" if moments is None else short(log10(moments.mean_square) / 2 if moments.mean_square else None),
         "?" if gradient is None else short(gradient),
         "?" if s is None else short(s),
@@ -93,20 +89,24 @@ def _row(found: Forecast, name: str) -> tuple[str, ...]:
     )
 
 
-def _measured(found: Forecast, name: str) -> str:
-    values = [found.measured[n] for n in found.facts.graph.params[name].names if n in (found.measured or {})] if found.measured else []
-    return short(values[0]) if values else ""
+def _measured(found: Forecast, name: str) -> float | None:
+    """What was measured of a parameter, under the first of its names that was: log10, None when it was not."""
+    known = found.measured or {}
+    return next((known[n] for n in found.facts.graph.params[name].names if n in known), None)
+
+
+def _column(measured: float | None) -> str:
+    return "" if measured is None else short(measured)
 
 
 def _agreement(found: Forecast) -> str:
     """How many parameters whose gradient is not zero lie within a factor of two of one real pass."""
     near = total = 0
-    for name, info in found.facts.graph.params.items():
-        value = found.flow.params[name].forecast
-        real = next((found.measured[n] for n in info.names if n in found.measured), None) if found.measured else None
+    for name in found.facts.graph.params:
+        value, real = found.flow.params[name].forecast, _measured(found, name)
         if value is not None and real is not None and max(value, real) > -inf:
             total += 1
-            near += abs(value - real) <= ERROR + 1e-9
+            near += abs(value - real) <= FORECAST_ERROR + 1e-9
     return f"measured (one pass, seed {found.seed}, cpu): {near} of {total} gradients within a factor of two of the forecast"
 
 
@@ -144,10 +144,8 @@ def _bar(log: float | None) -> str:
 
 
 def document(results: Sequence[Forecast], *, timings: bool = False) -> str:
-    """One object for one target, ``{"targets": [...]}`` for several; sorted, no NaN; times only when asked for."""
-    objects = [_object(found, timings=timings) for found in results]
-    whole: object = objects[0] if len(objects) == 1 else {"targets": objects}
-    return json.dumps(whole, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    """The forecasts of targets as JSON; times only when asked for."""
+    return plain.document([_object(found, timings=timings) for found in results])
 
 
 def _object(found: Forecast, *, timings: bool) -> Mapping[str, object]:
@@ -168,7 +166,7 @@ def _parameter(found: Forecast, name: str) -> Mapping[str, object]:
         "sensitivity": _size(found.flow.sensitivity(name)),
         "flags": list(flags(found, name)),
     }
-    real = next((found.measured[n] for n in found.facts.graph.params[name].names if n in found.measured), None) if found.measured else None
+    real = _measured(found, name)
     if real is not None:
         result["measured"] = {"log10": outward(real, "measured"), "status": "measured"}
     return result
@@ -184,4 +182,4 @@ def _size(log: float | None) -> Mapping[str, object]:
     """A forecast with its error bar; unknown has neither, exactly zero has no number."""
     if log is None:
         return {"log10": None, "error": None, "status": "unknown"}
-    return {"log10": outward(log, "forecast"), "error": ERROR if log > -inf else 0.0, "status": "forecast"}
+    return {"log10": outward(log, "forecast"), "error": FORECAST_ERROR if log > -inf else 0.0, "status": "forecast"}

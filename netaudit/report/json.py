@@ -55,7 +55,7 @@ def _evidence(known: Evidence) -> schema.EvidenceModel:
         threshold=outward(known.threshold, "forecast"),
         proved=outward(known.proved, "proved"),
         forecast=outward(known.forecast, "forecast"),
-        measured=outward(known.measured, "forecast"),
+        measured=outward(known.measured, "measured"),
         assumptions=known.assumptions,
     )
 
@@ -66,7 +66,7 @@ def _step(step: Step) -> schema.StepModel:
         module=step.module,
         proved=outward(step.proved, "proved"),
         forecast=outward(step.forecast, "forecast"),
-        measured=outward(step.measured, "forecast"),
+        measured=outward(step.measured, "measured"),
     )
 
 

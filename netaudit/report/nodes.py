@@ -6,7 +6,7 @@ from tabulate import tabulate
 
 from netaudit.finding import NodeRow, ParamRow, TargetReport
 
-from .numbers import magnitude
+from .numbers import dimensions, magnitude
 
 _SHORT = {"rank-deficient": "singular", "scale-invariant": "scale-inv"}
 
@@ -31,16 +31,12 @@ def render(target: TargetReport) -> str:
     return f"{target.id}\n\n{calls}\n\n{params}\n\nlipschitz and |grad| are proved; rms, grad rms and S are forecast\n{problems}"
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "scalar"
-
-
 def _node(node: NodeRow) -> tuple[str, ...]:
     tags = " ".join(_SHORT.get(tag, tag) for tag in node.tags)
     return (
         node.module,
         node.op.removeprefix("aten."),
-        _shape(node.shape),
+        dimensions(node.shape),
         magnitude(node.lipschitz),
         tags,
         magnitude(node.rms),
@@ -53,7 +49,7 @@ def _param(param: ParamRow) -> tuple[str, ...]:
     frozen = "" if param.trainable else " (frozen)"
     return (
         param.name + frozen,
-        _shape(param.shape),
+        dimensions(param.shape),
         magnitude(param.gradient_bound),
         magnitude(param.gradient),
         magnitude(param.sensitivity),

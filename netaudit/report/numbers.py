@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, floor, inf, isfinite, isinf
 from math import log10 as _log10
 
@@ -41,6 +42,11 @@ def outward(log10: float | None, status: Status) -> float | None:
 def magnitude(size: Magnitude) -> str:
     """A magnitude as a number, with a word where there is none."""
     return WORDS.get(size.status) or (at_most(size.log10) if size.status == "proved" else short(size.log10))
+
+
+def dimensions(shape: Sequence[int]) -> str:
+    """``8x3x224x224``."""
+    return "x".join(map(str, shape)) or "scalar"
 
 
 def evidence(known: Evidence) -> str:

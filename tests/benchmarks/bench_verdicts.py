@@ -28,17 +28,14 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # run from a checkout, installed or not
 
-from netaudit.facts import derive
-from netaudit.flow import flow
+from netaudit.audit import Settings, analyse
+from netaudit.claims import EXPLODING, VANISHING
 from netaudit.intake.heads import with_head
-from netaudit.intake.lower import lower
 from netaudit.intake.subject import Subject
-from netaudit.intake.trace import trace
-from netaudit.intake.weights import Assumed, leaves
 from netaudit.pack import Catalog, installed
 from netaudit.probe import measured_gradients
 
-SMALLEST, LARGEST, CLEAR, SEEDS = -5.0, 2.0, 1.0, 3
+CLEAR, SEEDS = 1.0, 3
 WIDTH, BATCH, CLASSES = 48, 16, 10
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU, "silu": nn.SiLU, "elu": nn.ELU, "leaky": nn.LeakyReLU,
@@ -155,7 +152,7 @@ def subject_of(recipe: Recipe, seed: int) -> Subject:
     """The network of one seed under its loss."""
     torch.manual_seed(seed)
     model, x = built(recipe)
-    return with_head(Subject("model", model, (x,), {}, (x,), "drawn"), "ce")
+    return with_head(Subject("model", model, (x,), {}, (x,), "drawn", guess="N(0, 1)"), "ce")
 
 
 def measured(recipe: Recipe) -> list[float]:
@@ -173,10 +170,8 @@ def measured(recipe: Recipe) -> list[float]:
 
 def forecast(recipe: Recipe, catalog: Catalog) -> list[float | None]:
     """The same, forecast."""
-    subject = subject_of(recipe, 0)
-    lowered = lower(trace(subject, mode="train"), subject)
-    found = flow(derive(lowered.graph, leaves(lowered, Assumed(guessed=True)), catalog))
-    return [found.sensitivity(name) for name, info in lowered.graph.params.items() if len(info.shape) >= 2]
+    found = analyse(subject_of(recipe, 0), catalog, Settings())
+    return [found.flow.sensitivity(name) for name, info in found.graph.params.items() if len(info.shape) >= 2]
 
 
 def verdict(logs: Iterable[float | None]) -> str:
@@ -185,14 +180,14 @@ def verdict(logs: Iterable[float | None]) -> str:
     if any(s is None or math.isnan(s) for s in known):
         return "unknown"
     values = [s for s in known if s is not None]
-    words = [*(["vanishing"] if min(values) < SMALLEST else []), *(["exploding"] if max(values) > LARGEST else [])]
+    words = [*(["vanishing"] if min(values) < VANISHING else []), *(["exploding"] if max(values) > EXPLODING else [])]
     return " and ".join(words) or "healthy"
 
 
 def is_clear(logs: Iterable[float]) -> bool:
     """Whether the smallest and the largest are both far from their limits."""
     values = list(logs)
-    return abs(min(values) - SMALLEST) >= CLEAR and abs(max(values) - LARGEST) >= CLEAR
+    return abs(min(values) - VANISHING) >= CLEAR and abs(max(values) - EXPLODING) >= CLEAR
 
 
 def main() -> None:

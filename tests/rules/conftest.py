@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
 
 from netaudit.pack import Catalog, installed
 from netaudit.testing import Applied, Case, Found, applied, search
@@ -41,14 +40,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case_id", sorted(CASES), scope="session")
     if "scalar_id" in metafunc.fixturenames:
         metafunc.parametrize("scalar_id", SCALARS, scope="session")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # tiny tensors: threads waiting for each other cost more than they bring
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

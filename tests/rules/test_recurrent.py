@@ -10,13 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netaudit.facts import derive
-from netaudit.flow import flow
+from netaudit.audit import Settings, analyse
 from netaudit.intake.heads import with_head
-from netaudit.intake.lower import lower
 from netaudit.intake.subject import Subject
-from netaudit.intake.trace import trace
-from netaudit.intake.weights import Assumed, leaves
 from netaudit.pack import installed
 from netaudit.probe import measured_gradients
 
@@ -38,13 +34,16 @@ class Reader(nn.Module):
 
 def subject(model: nn.Module, steps: int = STEPS) -> Subject:
     x = torch.randn(BATCH, steps, WIDTH, generator=torch.Generator().manual_seed(1))
-    return with_head(Subject("model", model, (x,), {}, (x,), "test"), "ce")
+    return Subject("model", model, (x,), {}, (x,), "test", guess="N(0, 1)")
 
 
 def forecast(of: Subject) -> Mapping[str, float | None]:
-    lowered = lower(trace(of, mode="train"), of)
-    found = flow(derive(lowered.graph, leaves(lowered, Assumed(guessed=True)), installed()))
-    return {name: found.params[name].forecast for name in lowered.graph.params}
+    found = analyse(of, installed(), Settings(head="ce"))
+    return {name: found.flow.params[name].forecast for name in found.graph.params}
+
+
+def measured(of: Subject) -> Mapping[str, float]:
+    return measured_gradients(with_head(of, "ce"), draws=3)
 
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -67,7 +66,7 @@ def test_gradients_are_forecast_within_a_factor_of_two_or_not_at_all(kind: Any, 
     torch.manual_seed(0)
     width = WIDTH * (2 if "directions" in shape else 1)
     model = Reader(kind(WIDTH, WIDTH, batch_first=True, **SHAPES[shape]), width, last=last)
-    real, found = measured_gradients(subject(model), draws=3), forecast(subject(model))
+    real, found = measured(subject(model)), forecast(subject(model))
     assert set(found) == set(real)
     assert {n for n, f in found.items() if f is None} == {n for n in real if not claimed(kind, shape, n)}
     assert not {n: (f, real[n]) for n, f in found.items() if f is not None and abs(f - real[n]) > math.log10(2.0)}
@@ -78,7 +77,7 @@ def test_gradients_are_forecast_within_a_factor_of_two_or_not_at_all(kind: Any, 
 def test_long_recurrences_are_forecast_within_a_factor_of_two(kind: Any, steps: int) -> None:
     torch.manual_seed(0)
     model = Reader(kind(WIDTH, WIDTH, batch_first=True), WIDTH, last=False)
-    real, found = measured_gradients(subject(model, steps), draws=3), forecast(subject(model, steps))
+    real, found = measured(subject(model, steps)), forecast(subject(model, steps))
     assert not {n: (f, real[n]) for n, f in found.items() if f is not None and abs(f - real[n]) > math.log10(2.0)}
 
 

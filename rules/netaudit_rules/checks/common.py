@@ -131,8 +131,6 @@ def culprit(flow: Flow, path: Sequence[str], share: float = 0.8) -> str:
         prefix = best
 
 
-ERROR_OF_FORECAST = 0.3
-"""Decades: a forecast is good to a factor of two, and what passes a limit by less is not claimed."""
 SENSITIVITY = "S = ||W||_F ||G||_F is the change of the loss for a 100 % change of the weight"
 
 

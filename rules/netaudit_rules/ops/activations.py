@@ -26,6 +26,16 @@ def sigmoid(x: Array) -> Array:
     return 0.5 * (1.0 + np.tanh(0.5 * x))
 
 
+def sigmoid_slope(x: Array) -> Array:
+    """``s (1 - s)``, not lost in the tails."""
+    return sigmoid(x) * sigmoid(-x)
+
+
+def tanh_slope(x: Array) -> Array:
+    """``sech^2``, without overflow."""
+    return 1.0 / np.cosh(np.clip(x, -350, 350)) ** 2
+
+
 def softplus_of(x: Array) -> Array:
     """``log(1 + e^x)``, without overflow."""
     return np.logaddexp(0.0, x)
@@ -147,11 +157,11 @@ CELU = elementwise(
 # sigmoidal --------------------------------------------------------------------------------------------------------------
 
 SIGMOID = elementwise(
-    "aten.sigmoid", f=sigmoid, df=lambda x: sigmoid(x) * sigmoid(-x), slope=(0.0, 0.25), values=UNIT, turns=(0.0,),
+    "aten.sigmoid", f=sigmoid, df=sigmoid_slope, slope=(0.0, 0.25), values=UNIT, turns=(0.0,),
     ref="f' = s (1 - s) <= 1/4, met at 0",
 )  # fmt: skip
 TANH = elementwise(
-    "aten.tanh", f=np.tanh, df=lambda x: 1.0 / np.cosh(np.clip(x, -350, 350)) ** 2, slope=(0.0, 1.0), values=SIGNED_UNIT, turns=(0.0,),
+    "aten.tanh", f=np.tanh, df=tanh_slope, slope=(0.0, 1.0), values=SIGNED_UNIT, turns=(0.0,),
     ref="f' = sech^2 <= 1, met at 0",
 )  # fmt: skip
 LOG_SIGMOID = elementwise(

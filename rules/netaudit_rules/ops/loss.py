@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from netaudit import Effect, Interval, Jacobian, Kind, Node, Signal, Var, modelled, transfer, up
 
-from .activations import sigmoid, softplus_of
+from .activations import sigmoid, sigmoid_slope, softplus_of
 from .common import NON_NEGATIVE, finite_product, no_gradient, real, root
 
 Array = NDArray[np.float64]
@@ -128,7 +128,7 @@ def bce_with_logits(node: Node, x: Signal, y: Signal, weight: Signal | None = No
     share = share_of(node, x.count)
 
     def model(v: Var, w: Var, a: Var | None, p: Var | None) -> Var:
-        gate = v.apply(sigmoid, lambda z: sigmoid(z) * sigmoid(-z))
+        gate = v.apply(sigmoid, sigmoid_slope)
         slope = gate - w if p is None else gate * w.scale(-1.0).shift(1.0) - v.apply(lambda z: sigmoid(-z), np.zeros_like) * w * p
         value = v.apply(softplus_of, sigmoid).moments.mean - w.moments.mean * v.moments.mean
         return v.with_slope(value, slope if a is None else slope * a, share)

@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import exp, hypot, inf, isfinite, isinf, prod, sqrt
 
-import numpy as np
-from numpy.typing import NDArray
-
 from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Var, modelled, transfer, up
 
+from .activations import sigmoid, sigmoid_slope
 from .algebra import mul
 from .common import axis_of, finite_product, linear_jacobian, product_up, ranged, real, repeats, root
 
@@ -67,7 +65,7 @@ def glu(node: Node, x: Signal) -> Effect:
     jac = Jacobian(inf, "infinite", "the gated half has no proved bound: a product of two activations has degree 2")
     if isfinite(r):
         jac = Jacobian(_glu_gain(r, low, high), "conditional", f"sup s sqrt(1 + R^2 (1 - s)^2), R = {r:.4g}, s <= {high:.4g}")
-    moments, pull = modelled(lambda v: v.slice(axis, 0, half) * v.slice(axis, half, 2 * half).apply(_sigmoid, _sigmoid_slope), x)
+    moments, pull = modelled(lambda v: v.slice(axis, 0, half) * v.slice(axis, half, 2 * half).apply(sigmoid, sigmoid_slope), x)
     return Effect(ranged(Signal(node.shape, x.range * Interval(low, high), None, moments)), (jac,), pull)
 
 
@@ -77,14 +75,6 @@ def _glu_gain(r: float, low: float, high: float) -> float:
     if r * r >= 8.0:
         points += [s for sign in (1.0, -1.0) if low < (s := (3.0 + sign * sqrt(1.0 - 8.0 / (r * r))) / 4.0) < high]
     return up(up(max(s * hypot(1.0, r * (1.0 - s)) for s in points)))
-
-
-def _sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 * (1.0 + np.tanh(0.5 * z))
-
-
-def _sigmoid_slope(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.25 / np.cosh(0.5 * np.clip(z, -700, 700)) ** 2
 
 
 @transfer(

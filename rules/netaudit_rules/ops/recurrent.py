@@ -142,7 +142,7 @@ def _lstm_step(w: Weights, first: float, steps: int) -> Step:
     return Step(up(state), up(fed))
 
 
-_STEPS = {"aten.rnn_tanh": _plain_step, "aten.rnn_relu": _plain_step, "aten.gru": _gru_step, "aten.lstm": _lstm_step}
+_CONSTANTS = {"aten.rnn_tanh": _plain_step, "aten.rnn_relu": _plain_step, "aten.gru": _gru_step, "aten.lstm": _lstm_step}
 
 
 @transfer(
@@ -227,7 +227,7 @@ def cell(node: Node, x: Signal, *others: Signal | None) -> Effect:
     if weights is None:
         return Effect(Signal(node.shape), tuple(None if o is None else UNKNOWN for o in (x, *others)))
     largest = max((h.range.magnitude for h in hx if h is not None), default=0.0)
-    step = _STEPS[node.op.removesuffix("_cell")](weights[0][0], largest, 1)
+    step = _CONSTANTS[node.op.removesuffix("_cell")](weights[0][0], largest, 1)
     jac = (
         Jacobian(step.input, "infinite" if isinf(step.input) else "upper", "one step, in the input"),
         *(None if h is None else Jacobian(step.state, "infinite" if isinf(step.state) else "upper", "one step, in the state") for h in hx),
@@ -252,7 +252,7 @@ def _stacked(node: Node, weights: list[list[Weights]], steps: int, first: float,
     is_sequence = node.args.get("output", 0) == 0
     through, from_states, to_last, last_from_states = 1.0, 0.0, 0.0, 0.0
     for position, layer in enumerate(weights):
-        over = [_over(_STEPS[node.op](w, first, steps), steps) for w in layer]
+        over = [_over(_CONSTANTS[node.op](w, first, steps), steps) for w in layer]
         gain = through * (spread if position else 1.0)
         reached = from_states * (spread if position else 1.0)
         sequence, last = hypot(*(o.sequence for o in over)), hypot(*(o.sequence_to_last for o in over))

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from netaudit import Var, joined
+
+from .activations import sigmoid, sigmoid_slope, tanh_slope
+from .activations import step as step_of
 
 MOST_STEPS = 64
 """The cost grows with the square of the steps, for each keeps moments of its own: a longer recurrence has no forecast."""
 
-Array: TypeAlias = NDArray[np.float64]
 State: TypeAlias = tuple[Var, ...]
 """``(h,)``, of an LSTM ``(h, c)``; shapes ``(batch, hidden)``."""
 Step: TypeAlias = Callable[[Var, State, Sequence[Var]], State]
@@ -37,18 +38,15 @@ class Stack:
 
 
 def _sigmoid(v: Var) -> Var:
-    def f(z: Array) -> Array:
-        return 0.5 + 0.5 * np.tanh(z / 2.0)
-
-    return v.apply(f, lambda z: f(z) * (1.0 - f(z)))
+    return v.apply(sigmoid, sigmoid_slope)
 
 
 def _tanh(v: Var) -> Var:
-    return v.apply(np.tanh, lambda z: 1.0 - np.tanh(z) ** 2)
+    return v.apply(np.tanh, tanh_slope)
 
 
 def _relu(v: Var) -> Var:
-    return v.apply(lambda z: np.maximum(z, 0.0), lambda z: (z > 0).astype(np.float64))
+    return v.apply(lambda z: np.maximum(z, 0.0), step_of)
 
 
 def _affine(x: Var, weight: Var, bias: Var | None) -> Var:

@@ -256,6 +256,7 @@ CASES = (
     *PRODUCTS,
     *POWERS,
     *CHOICES,
+    *GATES,
     # a jump of 2 on a point of the quadrature grid costs half its weight, 0.4 %
     *(Case(op=op, function=function, inputs=(X,), factor=1.01) for op, function in STEPS.items()),
     Case(op="aten.one_hot", function=lambda i: torch.nn.functional.one_hot(i, 4), inputs=(torch.tensor([0, 3, 1]),)),

@@ -27,11 +27,4 @@ CASES = (
     Case(op="aten.index_add", function=lambda x, y: A.index_add(x, 0, TWICE, y, alpha=-2.0), inputs=(X, ROWS), factor=None),
     Case(op="aten.index_copy", function=lambda x, y: A.index_copy(x, 0, IDS, y), inputs=(X, ROWS), ranges={0: R, 1: R}, factor=None),
     Case(op="aten.masked_scatter", function=lambda x, y: A.masked_scatter(x, MASK[:, None], y), inputs=(X, ROWS), factor=None),
-    Case(
-        op="aten.glu",
-        name="wide",
-        function=lambda x: torch.nn.functional.glu(x, 0),
-        inputs=(normal(4, 3),),
-        ranges={0: Interval(-20.0, 20.0)},
-    ),
 )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from netaudit import Audit, Evidence, Remark, check
-from netaudit_rules.checks.common import ERROR_OF_FORECAST, SENSITIVITY, blame, scientific, steps, trained
+from netaudit import EXPLODING, FORECAST_ERROR, Audit, Evidence, Remark, check
+from netaudit_rules.checks.common import SENSITIVITY, blame, scientific, steps, trained
 
-LIMIT = 2.0
-"""log10 of S above which a weight's gradient is too large: on 300 models healthy ones stay below 99, faults above 280."""
 RMS_LIMIT = 3.0
 """log10 of a gradient RMS that is too large whatever the weight's scale."""
 CERTAIN = 2.0
@@ -72,7 +70,7 @@ def exploding_gradient(audit: Audit) -> Iterator[Remark]:
     References:
         Pascanu et al. 2013, section 2; Schoenholz et al. 2017, section 3; Zhang et al. 2019 (Fixup), section 2.
     """
-    found = [(name, excess, s) for name, excess, s in _excesses(audit) if excess > ERROR_OF_FORECAST]
+    found = [(name, excess, s) for name, excess, s in _excesses(audit) if excess > FORECAST_ERROR]
     if found:
         yield _remark(audit, sorted(found, key=lambda item: -item[1]))
 
@@ -82,19 +80,19 @@ def _excesses(audit: Audit) -> Iterator[tuple[str, float, float]]:
     for name, _ in trained(audit):
         s, gradient = audit.flow.sensitivity(name), audit.flow.params[name].forecast
         if s is not None and gradient is not None:
-            yield name, max(s - LIMIT, gradient - audit.flow.reference - RMS_LIMIT), s
+            yield name, max(s - EXPLODING, gradient - audit.flow.reference - RMS_LIMIT), s
 
 
 def _remark(audit: Audit, found: Sequence[tuple[str, float, float]]) -> Remark:
     worst, excess, s = found[0]
     blamed = blame(audit, worst)
     return Remark(
-        message=f"`{worst}` is forecast to receive an exploding gradient: S = {scientific(s)} (limit {scientific(LIMIT)})",
+        message=f"`{worst}` is forecast to receive an exploding gradient: S = {scientific(s)} (limit {scientific(EXPLODING)})",
         module=blamed.module,
         where=blamed.where,
         severity="error" if excess > CERTAIN else "warning",
         reason=f"{SENSITIVITY}; {len(found)} parameters are above a limit",
-        evidence=Evidence("S", LIMIT, None, s, None, "mean-field over random inputs and weights"),
+        evidence=Evidence("S", EXPLODING, None, s, None, "mean-field over random inputs and weights"),
         path=steps(audit.flow, blamed.path),
         siblings=tuple(name for name, _, _ in found[1:]),
     )

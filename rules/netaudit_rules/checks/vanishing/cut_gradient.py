@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from netaudit import Audit, Evidence, Remark, check
+from netaudit import Audit, Evidence, Remark, check, ever_reached
 from netaudit_rules.checks.common import common_module, module_of, owner_site, trained
 
 
@@ -67,7 +67,7 @@ def cut_gradient(audit: Audit) -> Iterator[Remark]:
     References:
         Bengio et al. 2013 (straight-through estimators), section 1; PyTorch notes, "Autograd mechanics".
     """
-    reached = audit.flow.reached if audit.later is None else audit.flow.reached | audit.later.reached
+    reached = ever_reached(audit.flow, audit.later)
     lost = [name for name, info in trained(audit) if info.node not in reached]
     used = _used(audit)
     cut = [name for name in lost if audit.graph.params[name].node in used]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from netaudit import Audit, Evidence, Remark, Step, check
-from netaudit_rules.checks.common import ERROR_OF_FORECAST, SENSITIVITY, blame, is_matrix, scientific, steps, trained
+from netaudit import FORECAST_ERROR, VANISHING, Audit, Evidence, Remark, Step, best_sensitivity, check
+from netaudit_rules.checks.common import SENSITIVITY, blame, is_matrix, scientific, steps, trained
 
-LIMIT = -5.0
-"""log10 of S below which a weight practically does not learn: on 300 models healthy ones stay above 1e-4, vanishing below 2e-6."""
-CERTAIN = LIMIT - 2.0
+CERTAIN = VANISHING - 2.0
 """A margin of 100 to the limit, beyond any error of the forecast seen on small models: an error rather than a warning."""
 
 
@@ -61,7 +59,7 @@ def vanishing_gradient(audit: Audit) -> Iterator[Remark]:
     References:
         Glorot & Bengio 2010, section 4; Schoenholz et al. 2017, section 3; He et al. 2015, section 2.2.
     """
-    found = [(name, s) for name, s in _sensitivities(audit) if s < LIMIT - ERROR_OF_FORECAST]
+    found = [(name, s) for name, s in _sensitivities(audit) if s < VANISHING - FORECAST_ERROR]
     if found:
         yield _remark(audit, sorted(found, key=lambda item: item[1]))
 
@@ -70,10 +68,9 @@ def _sensitivities(audit: Audit) -> Iterator[tuple[str, float]]:
     """Weights (not biases, gains or other vectors) that a gradient reaches, at its best: now or once zero factors have moved."""
     for name, info in trained(audit):
         if is_matrix(info.shape) and info.node in audit.flow.reached:
-            now = audit.flow.sensitivity(name)
-            later = None if audit.later is None else audit.later.sensitivity(name)
-            if now is not None:
-                yield name, now if later is None else max(now, later)
+            best = best_sensitivity(audit.flow, audit.later, name)
+            if best is not None:
+                yield name, best
 
 
 def _remark(audit: Audit, found: Sequence[tuple[str, float]]) -> Remark:
@@ -81,12 +78,12 @@ def _remark(audit: Audit, found: Sequence[tuple[str, float]]) -> Remark:
     blamed = blame(audit, worst)
     shown = steps(audit.flow, blamed.path)
     return Remark(
-        message=f"`{worst}` is forecast to receive almost no gradient: S = {scientific(s)} (limit {scientific(LIMIT)})",
+        message=f"`{worst}` is forecast to receive almost no gradient: S = {scientific(s)} (limit {scientific(VANISHING)})",
         module=blamed.module,
         where=blamed.where,
         severity="error" if s < CERTAIN else "warning",
         reason=_reason(len(found), shown),
-        evidence=Evidence("S", LIMIT, audit.flow.sensitivity_bound(worst), s, None, "mean-field over random inputs and weights"),
+        evidence=Evidence("S", VANISHING, audit.flow.sensitivity_bound(worst), s, None, "mean-field over random inputs and weights"),
         path=shown,
         siblings=tuple(name for name, _ in found[1:]),
     )

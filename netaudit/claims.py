@@ -1,0 +1,27 @@
+"""What is claimed of a forecast: its error, the limits of S, and what zero-initialised factors hide for the moment only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # rules load this, and are to load fast
+    from .flow import Flow
+
+FORECAST_ERROR = 0.3
+"""Decades: a forecast is good to a factor of two, and what passes a limit by less is not claimed."""
+VANISHING = -5.0
+"""log10 of S below which a weight practically does not learn: on 300 models healthy ones stay above 1e-4, vanishing below 2e-6."""
+EXPLODING = 2.0
+"""log10 of S above which a weight's gradient is too large: on 300 models healthy ones stay below 99, faults above 280."""
+
+
+def ever_reached(now: Flow, later: Flow | None) -> frozenset[str]:
+    """The nodes that a gradient reaches now, or once zero-initialised factors have moved."""
+    return now.reached if later is None else now.reached | later.reached
+
+
+def best_sensitivity(now: Flow, later: Flow | None, param: str) -> float | None:
+    """log10 of S now, or once zero-initialised factors have moved if that is more; None when it is not known now."""
+    first = now.sensitivity(param)
+    moved = None if later is None else later.sensitivity(param)
+    return first if first is None or moved is None else max(first, moved)
