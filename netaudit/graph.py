@@ -9,8 +9,12 @@ from typing import TypeAlias
 CUSTOM_FUNCTION = "custom_backward:"
 """The region of the calls that a custom ``autograd.Function`` makes; its name follows."""
 
-RANDOM = ("rand", "dropout", "bernoulli", "multinomial", "normal", "uniform", "exponential", "gumbel", "poisson", "rrelu", "empty")
-"""What the names of ops that draw numbers (or leave them as they are in memory) contain."""
+_DRAWING = """
+rand randn randint randperm random dropout bernoulli binomial multinomial normal uniform exponential cauchy geometric gumbel poisson
+gamma dirichlet rrelu empty
+"""
+RANDOM = frozenset(_DRAWING.split())
+"""Words in the names of ops that draw numbers, or leave them as they are in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +83,15 @@ class Node:
 
     @property
     def is_random(self) -> bool:
-        """Whether the call draws numbers, so that its value is no function of its operands; dropout does in training only."""
-        training = self.args.get("train", self.args.get("training", True))
-        return training is not False and any(word in self.op for word in RANDOM)
+        """Whether the call draws numbers, so that its value is no function of its operands; what drops entries, in training only.
+
+        Whole words count: ``l2_normalize`` is not ``normal``. A loss that is named after a distribution draws nothing.
+        """
+        if self.args.get("train", self.args.get("training", True)) is False:
+            return False
+        words = set(self.op.partition(".")[2].split("_"))
+        dropped = self.args.get("dropout_p", self.args.get("dropout", 0.0))
+        return bool(words & RANDOM and "loss" not in words) or (isinstance(dropped, (int, float)) and dropped > 0.0)
 
     @property
     def custom_function(self) -> str:

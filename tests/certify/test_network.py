@@ -270,3 +270,19 @@ def test_sorting_inside_a_network() -> None:
     found = certified(model, torch.randn(1, 4).double())
     points = [scale * torch.randn(1, 4).double() for scale in (0.1, 1.0, 10.0) for _ in range(40)]
     assert max(gain(model, p) for p in points) <= 10.0**found.bound.log10 * (1 + 1e-9)
+
+
+class _Cosine(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, F.normalize(self.weight))
+
+
+def test_a_weight_that_is_normalised_on_the_way_is_measured_as_it_is_used() -> None:
+    torch.manual_seed(0)
+    model = _Cosine().eval()
+    norm = float(torch.linalg.matrix_norm(F.normalize(model.weight.double()), 2))
+    assert 10.0 ** certified(model, torch.randn(1, 8)).bound.log10 == pytest.approx(norm, rel=1e-3)
