@@ -250,6 +250,25 @@ def test_certify_prints_a_bound_and_what_is_attained() -> None:
     assert "certificate matrix" in told
 
 
+def test_a_certificate_past_an_unknown_op_is_incomplete(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.a = nn.Linear(4, 4)\n"
+        "    def forward(self, x):\n        return torch.linalg.matrix_exp(self.a(x)[..., None].expand(-1, 4, 4))\n"
+        "def build():\n    return Net()\n"
+        "def example_inputs():\n    return torch.randn(2, 4)\n"
+    )
+    done = run("certify", "model.py", "--budget", "0", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "incomplete: nothing is known of aten.linalg_matrix_exp" in done.stdout
+    found = json.loads(run("certify", "model.py", "--budget", "0", "-o", "json", cwd=tmp_path).stdout)
+    assert found["global"]["bound"] == {"log10": None, "status": "unknown"}
+    own = {node["op"]: node["lipschitz"]["status"] for node in found["nodes"]}
+    assert own["aten.linear"] == "proved"
+    assert own["aten.linalg_matrix_exp"] == "unknown"
+
+
 def test_forecast_is_close_to_one_real_pass() -> None:
     done = run("forecast", str(EXAMPLES / "gpt.py"), "--measure", "-o", "json")
     assert done.returncode == 0, done.stderr

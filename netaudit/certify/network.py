@@ -26,13 +26,17 @@ Method: TypeAlias = Literal["certificate", "composition"]
 
 @dataclass(frozen=True, slots=True)
 class NodeBound:
-    """A call: log10 of its own Lipschitz constant, and PROVED of the map from the sources to it; ``by`` what gave the latter."""
+    """A call: log10 of its own Lipschitz constant, and PROVED of the map from the sources to it; ``by`` what gave the latter.
+
+    ``known`` is false where nothing is known of the call (no transfer): that it has no bound is then no fact of it.
+    """
 
     name: str
     kind: Kind
     own: float
     through: float
     by: Method
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,11 @@ class NetworkBound:
     outputs: tuple[str, ...]
     composition: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The calls of which nothing is known: without them there may be a bound."""
+        return tuple(node.name for node in self.nodes if not node.known)
 
 
 def certify(part: Live, *, ball: Ball | None = None, seconds: float = 10.0) -> NetworkBound:
@@ -95,7 +104,9 @@ class _Walk:
         if jumps:
             self.notes.append(f"not continuous: {', '.join(jumps[:3])}{' ...' if len(jumps) > 3 else ''} may jump")
         rows = tuple(
-            NodeBound(node.name, self.kinds[node.name], self.own[node.name], self.logs[node.name], self.by.get(node.name, "composition"))
+            NodeBound(
+                node.name, self.kinds[node.name], self.own[node.name], self.logs[node.name], self.by[node.name], self.part.is_known(node)
+            )
             for node in self.part.nodes
         )
         composed = _root_sum([self.composed[name] for name in self.part.outputs])

@@ -70,6 +70,11 @@ class Live:
         """How a call enters the certificate."""
         return _kind(self, node)
 
+    def is_known(self, node: Node) -> bool:
+        """Whether anything is known of a call's Jacobian by its live operands."""
+        slots = zip(node.operands, _jacobians(self.facts, node), strict=True)
+        return all(jac is None or jac.kind != "unknown" for name, jac in slots if name in self.live)
+
 
 def live_part(facts: Facts, tensors: Mapping[str, Tensor]) -> Live:
     """The live part of a graph: what depends on a float input, or, where there is none, on what is looked up by integer ones."""

@@ -9,7 +9,7 @@ import typer
 
 from netaudit.errors import ConfigError
 
-from .app import CLEAN, app
+from .app import CLEAN, INCOMPLETE, app
 from .arguments import Args, InputRange, Inputs, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .common import configuration, input_ranges, load_options, one_of, packs, subjects, targets_of
 
@@ -46,7 +46,7 @@ def certify(
         sys.stdout.write(certificate.document(found))
     else:
         sys.stdout.write("\n\n".join(certificate.text(target, one, request.ball, full=full) for target, one in found))
-    return CLEAN
+    return INCOMPLETE if any(one.bound.unknown for _, one in found) else CLEAN
 
 
 def _request(mode: str, ball: float | None, norm: str, budget: float, seed: int, ranges: list[str] | None) -> Any:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from netaudit.finding import Status
+from netaudit.finding import Magnitude
+from netaudit.tables import proved
 
 from . import plain
-from .numbers import at_most, dimensions, outward, short
+from .numbers import dimensions, magnitude, outward, short
 from .plain import abridged
 
 if TYPE_CHECKING:  # torch stays out of this room
@@ -45,6 +46,9 @@ def _lines(target: str, found: Certified, ball: Ball | None, *, full: bool) -> I
     for segment in (found.local or found.bound).segments:
         how = "certificate matrix" if segment.method == "certificate" else "composition of norms"
         yield f"  {segment.first} .. {segment.last}: {segment.calls} calls by {how}"
+    if found.bound.unknown:
+        ops = sorted({found.facts.nodes[name].op for name in found.bound.unknown})
+        yield f"  incomplete: nothing is known of {', '.join(ops)}"
     for note in _notes(found):
         yield f"  note: {note}"
     yield ""
@@ -61,7 +65,13 @@ def _notes(found: Certified) -> list[str]:
 def _row(kind: str, domain: str, bound: NetworkBound, measured: float | None) -> tuple[str, ...]:
     known = measured is not None and measured > -inf
     gap = "?" if not known or bound.log10 == inf else short(bound.log10 - (measured or 0.0)) + "x"
-    return kind, domain, at_most(bound.log10), short(measured) if known else "?", gap, at_most(bound.composition)
+    whole, composed = (magnitude(_proved(log, known=not bound.unknown)) for log in (bound.log10, bound.composition))
+    return kind, domain, whole, short(measured) if known else "?", gap, composed
+
+
+def _proved(log: float, *, known: bool) -> Magnitude:
+    """A proved size from its log10; where it is infinite only for want of knowledge, it is unknown."""
+    return proved(log) if known or log < inf else Magnitude(None, "unknown")
 
 
 def _table(found: Certified, *, full: bool) -> Iterator[str]:
@@ -77,7 +87,13 @@ def _table(found: Certified, *, full: bool) -> Iterator[str]:
 
 def _node(found: Certified, node: NodeBound) -> tuple[str, ...]:
     known = found.facts.nodes[node.name]
-    return known.where.module, known.op.removeprefix("aten."), at_most(node.own), at_most(node.through), node.by
+    own, through = (magnitude(size) for size in _sizes(found, node))
+    return known.where.module, known.op.removeprefix("aten."), own, through, node.by
+
+
+def _sizes(found: Certified, node: NodeBound) -> tuple[Magnitude, Magnitude]:
+    """A call's own constant, and that of the map from the input to it."""
+    return _proved(node.own, known=node.known), _proved(node.through, known=not found.bound.unknown)
 
 
 # JSON -------------------------------------------------------------------------------------------------------------------
@@ -107,27 +123,28 @@ def _object(target: str, found: Certified) -> Mapping[str, object]:
 
 
 def _bound(bound: NetworkBound, measured: float | None) -> Mapping[str, object]:
+    found = measured is not None and measured > -inf
     return {
-        "bound": _size(bound.log10, "proved"),
-        "lower": _size(measured, "measured") if measured is not None and measured > -inf else {"log10": None, "status": "unknown"},
-        "composition": _size(bound.composition, "proved"),
+        "bound": _size(_proved(bound.log10, known=not bound.unknown)),
+        "lower": _size(Magnitude(measured, "measured") if found else Magnitude(None, "unknown")),
+        "composition": _size(_proved(bound.composition, known=not bound.unknown)),
         "segments": [{"first": s.first, "last": s.last, "calls": s.calls, "method": s.method} for s in bound.segments],
     }
 
 
 def _node_object(found: Certified, node: NodeBound) -> Mapping[str, object]:
     known = found.facts.nodes[node.name]
+    own, through = _sizes(found, node)
     return {
         "id": node.name,
         "op": known.op,
         "module": known.where.module,
         "kind": node.kind,
-        "lipschitz": _size(node.own, "proved"),
-        "through": _size(node.through, "proved"),
+        "lipschitz": _size(own),
+        "through": _size(through),
         "by": node.by,
     }
 
 
-def _size(log: float | None, status: Status) -> Mapping[str, object]:
-    """A magnitude; a proved one that is infinite has no number and says so."""
-    return {"log10": None, "status": "unbounded"} if log == inf else {"log10": outward(log, status), "status": status}
+def _size(size: Magnitude) -> Mapping[str, object]:
+    return {"log10": outward(size.log10, size.status), "status": size.status}

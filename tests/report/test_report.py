@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
 from netaudit.audit import Settings, audit_subject
@@ -74,6 +76,11 @@ def test_numbers() -> None:
     assert outward(-0.00001, "forecast") == 0.0
     assert outward(-2.0000001, "proved") == -2.0
     assert at_most(-7.58) == "2.7e-08"
+
+
+@given(st.floats(-200.0, 200.0))
+def test_a_proved_size_is_never_printed_below_itself(log: float) -> None:
+    assert float(at_most(log)) >= 10.0**log
 
 
 def test_fingerprints_know_no_lines_and_no_values() -> None:

@@ -85,3 +85,14 @@ def test_a_recurrence_too_long_to_write_out_has_no_forecast() -> None:
     model = Reader(nn.GRU(WIDTH, WIDTH, batch_first=True), WIDTH, last=True)
     found = forecast(subject(model, steps=65))
     assert all(found[name] is None for name in found if name.startswith("layer."))
+
+
+@pytest.mark.parametrize("kind", GATED)
+def test_a_state_without_a_bound_times_a_weight_of_zero_is_no_nan(kind: Any) -> None:
+    layer = kind(WIDTH, WIDTH, batch_first=True)
+    nn.init.zeros_(layer.weight_hh_l0)
+    first = [torch.randn(1, BATCH, WIDTH) for _ in range(2 if kind is nn.LSTM else 1)]
+    state = tuple(first) if kind is nn.LSTM else first[0]
+    x = torch.randn(BATCH, STEPS, WIDTH)
+    found = analyse(Subject("model", layer, (x, state), {}, (x, state), "test"), installed(), Settings())
+    assert not any(math.isnan(j.lip) for effect in found.facts.effects.values() for j in effect.jac if j is not None)

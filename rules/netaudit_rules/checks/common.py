@@ -166,8 +166,9 @@ def scientific(log10: float, *, up: bool = False) -> str:
     if log10 == float("-inf"):
         return "0"
     exponent = int(log10 // 1)
+    digits = 2 if -2 <= exponent <= 3 else 1
     mantissa = 10 ** (log10 - exponent)
-    mantissa = ceil(mantissa * 10) / 10 if up else mantissa
-    if round(mantissa, 1) >= 10:
+    mantissa = ceil(mantissa * 10**digits) / 10**digits if up else round(mantissa, digits)
+    if mantissa >= 10:
         mantissa, exponent = mantissa / 10, exponent + 1
-    return f"{mantissa:.1f}e{exponent:+03d}" if not -2 <= exponent <= 3 else f"{10**log10:.3g}"
+    return f"{mantissa:.1f}e{exponent:+03d}" if not -2 <= exponent <= 3 else f"{mantissa * 10.0**exponent:.3g}"

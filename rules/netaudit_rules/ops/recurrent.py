@@ -122,8 +122,8 @@ def _gru_step(w: Weights, first: float, _steps: int) -> Step:
     """
     r = max(1.0, first)
     gate = 0.25 * (r + 1.0)
-    inner = 0.25 * (r * w.row + w.bias)
-    return Step(up(1.0 + (gate + 1.0 + inner) * w.hh), up((gate + 1.0 + inner) * w.ih))
+    inner = 0.25 * (finite_product(r, w.row) + w.bias)
+    return Step(up(1.0 + finite_product(gate + 1.0 + inner, w.hh)), up(finite_product(gate + 1.0 + inner, w.ih)))
 
 
 def _lstm_step(w: Weights, first: float, steps: int) -> Step:
@@ -135,7 +135,7 @@ def _lstm_step(w: Weights, first: float, steps: int) -> Step:
     top = first + steps
 
     def cell(norm: float) -> float:
-        return top * norm / 4.0 + norm / 4.0 + norm
+        return finite_product(top, norm) / 4.0 + norm / 4.0 + norm
 
     state = sqrt((w.hh / 4.0 + cell(w.hh)) ** 2 + 1.0 + cell(w.hh) ** 2 + 1.0)
     fed = sqrt((w.ih / 4.0 + cell(w.ih)) ** 2 + cell(w.ih) ** 2)
