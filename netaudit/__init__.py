@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         unknown_cotangent,
     )  # fmt: skip
     from .moments import of as moments_of
-    from .signal import Interval, RowNorm, Signal, WeightNorms, down, number, up
+    from .signal import Interval, RowNorm, Signal, WeightNorms, above, below, down, number, up
     from .verbs import elementwise, elementwise_on, isometry, selection, zero
 
 __version__ = "0.1.0"
@@ -66,6 +66,8 @@ _ROOMS: dict[str, tuple[str, ...]] = {
         "RowNorm",
         "Signal",
         "WeightNorms",
+        "above",
+        "below",
         "down",
         "number",
         "up",
@@ -114,6 +116,8 @@ __all__ = [
     "Var",
     "WeightNorms",
     "Where",
+    "above",
+    "below",
     "best_sensitivity",
     "check",
     "constant",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from math import inf, isfinite, nextafter, prod, sqrt
 from typing import Any
 
@@ -22,12 +23,30 @@ def down(value: float) -> float:
     return -up(-value)
 
 
+def above(value: float, digits: int = 6) -> str:
+    """The value with that many digits, rounded up: what is proved stays true when it is printed."""
+    return _printed(value, digits, ROUND_CEILING)
+
+
+def below(value: float, digits: int = 6) -> str:
+    """The same rounded down."""
+    return _printed(value, digits, ROUND_FLOOR)
+
+
+def _printed(value: float, digits: int, rounding: str) -> str:
+    rounded = float(Context(prec=digits, rounding=rounding).create_decimal(Decimal(value)))
+    return f"{rounded:.{digits}g}"  # the same digits again: a float tells 15 decimal ones apart
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """``lo <= x <= hi`` for every entry. Arithmetic rounds outward. The default knows nothing."""
+    """``lo <= x <= hi`` for every entry. Arithmetic and printing round outward. The default knows nothing."""
 
     lo: float = -inf
     hi: float = inf
+
+    def __str__(self) -> str:
+        return f"[{below(self.lo)}, {above(self.hi)}]"
 
     def __add__(self, other: Interval) -> Interval:
         return Interval(down(self.lo + other.lo), up(self.hi + other.hi))

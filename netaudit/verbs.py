@@ -173,13 +173,13 @@ def _diagonal(low: float, high: float, domain: Interval, jump: float) -> Jacobia
     lip = max(abs(low), abs(high))
     tags: frozenset[Tag] = frozenset({"diagonal", "symmetric", "psd"} if low >= 0 else {"diagonal", "symmetric"})
     if lip == 0.0 and not jump:
-        return replace(ZERO, why=f"f' = 0 for x in [{domain.lo:.4g}, {domain.hi:.4g}]", slope=(0.0, 0.0))
+        return replace(ZERO, why=f"f' = 0 for x in {domain}", slope=(0.0, 0.0))
     if jump:
         return Jacobian(inf, "infinite", f"jumps by {jump:.3g}", tags)
     if isinf(lip):
         return Jacobian(inf, "infinite", "the slope has no bound on the proved range", tags)
     everywhere = isinf(domain.lo) and isinf(domain.hi)
-    why = f"f' in [{low:.6g}, {high:.6g}]" + ("" if everywhere else f" for x in [{domain.lo:.4g}, {domain.hi:.4g}]")
+    why = f"f' in {Interval(low, high)}" + ("" if everywhere else f" for x in {domain}")
     return Jacobian(lip, "exact" if everywhere else "conditional", why, tags, slope=(low, high))
 
 

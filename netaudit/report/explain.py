@@ -10,7 +10,7 @@ from netaudit.errors import TargetError, did_you_mean
 from netaudit.facts import Facts
 from netaudit.flow import Flow
 from netaudit.graph import Node, Operand, Where
-from netaudit.signal import Interval, Signal
+from netaudit.signal import Interval, Signal, above
 
 from .numbers import at_most, dimensions, short
 
@@ -88,7 +88,7 @@ def _jacobian(facts: Facts, slot: int, operand: Operand, jac: Jacobian) -> Itera
     for label, text in (
         ("because", jac.why),
         ("Jacobian", ", ".join(sorted(jac.tags))),
-        ("slope", "" if jac.slope is None else f"f' in [{jac.slope[0]:.6g}, {jac.slope[1]:.6g}]"),
+        ("slope", "" if jac.slope is None else f"f' in {Interval(*jac.slope)}"),
         ("spectrum", jac.spectrum),
         ("null space", jac.nullspace),
         ("attained at", jac.attained),
@@ -98,9 +98,9 @@ def _jacobian(facts: Facts, slot: int, operand: Operand, jac: Jacobian) -> Itera
 
 
 def _range(signal: Signal) -> str:
-    parts = [] if signal.range == Interval() else [f"in [{signal.range.lo:.6g}, {signal.range.hi:.6g}]"]
+    parts = [] if signal.range == Interval() else [f"in {signal.range}"]
     if signal.rows is not None and not isinf(signal.rows.bound):
-        parts.append(f"||row||_2 <= {signal.rows.bound:.6g} over axes {signal.rows.axes}")
+        parts.append(f"||row||_2 <= {above(signal.rows.bound)} over axes {signal.rows.axes}")
     return ", ".join(parts) or "no proved range"
 
 

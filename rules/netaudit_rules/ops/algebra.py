@@ -20,6 +20,7 @@ from netaudit import (
     Signal,
     Tag,
     Var,
+    above,
     elementwise_on,
     modelled,
     transfer,
@@ -137,7 +138,9 @@ def _product(node: Node, own: Signal, factor: float, what: str) -> Jacobian:
         return Jacobian(inf, "infinite", f"{what} has no bound: a product of two unbounded tensors has degree 2", tags)
     if factor == 0.0:
         return no_gradient(f"{what} is 0")
-    return Jacobian(product_up(factor, root(repeats(own, node.shape))), "conditional", f"{what} <= {factor:.6g} on the proved domain", tags)
+    return Jacobian(
+        product_up(factor, root(repeats(own, node.shape))), "conditional", f"{what} <= {above(factor)} on the proved domain", tags
+    )
 
 
 @transfer("aten.mul", source="d(xy) = y dx + x dy; on |x|, |y| <= R jointly R sqrt 2", degree="2 in two variables, 1 in each")

@@ -20,6 +20,7 @@ from netaudit import (
     Signal,
     Tag,
     Var,
+    above,
     modelled,
     random_numbers,
     transfer,
@@ -61,7 +62,7 @@ def _softmax_jacobian(size: int, top: float) -> Jacobian:
     facts: dict[str, Any] = {"spectrum": "[0, 1/2]", "nullspace": "span{1}", "attained": "two entries at 1/2, the rest at -inf"}
     if top >= 0.5:
         return Jacobian(0.5, "exact" if top >= 1.0 else "conditional", "1/2, two entries at 1/2", _SIMPLEX, **facts)
-    return Jacobian(top, "conditional", f"p_max <= {top:.4g} on the proved range", _SIMPLEX, **facts)
+    return Jacobian(top, "conditional", f"p_max <= {above(top, 4)} on the proved range", _SIMPLEX, **facts)
 
 
 @transfer(
@@ -78,7 +79,7 @@ def log_softmax(node: Node, x: Signal) -> Effect:
     tags: frozenset[Tag] = frozenset({"projection", "rank-deficient"})
     top = _largest_weight(x, size)
     lip = root(size) if top >= 1.0 else up(sqrt(size * top))  # ||p||^2 <= p_max
-    why = f"sqrt n, n = {size}" if top >= 1.0 else f"sqrt(n p_max), n = {size}, p_max <= {top:.4g} on the proved range"
+    why = f"sqrt n, n = {size}" if top >= 1.0 else f"sqrt(n p_max), n = {size}, p_max <= {above(top, 4)} on the proved range"
     jac = Jacobian(lip, "exact" if top >= 1.0 else "conditional", why, tags, nullspace="span{1}", attained="one-hot p")
     jac = jac if size > 1 else no_gradient("a single entry: the output is always 0")
     width = x.range.hi - x.range.lo
@@ -159,7 +160,7 @@ def attention_jacobians(rows: Rows) -> tuple[Jacobian, Jacobian, Jacobian]:
         finite_product(rows.scale, finite_product(rows.q, rows.v)) * root_c * rows.reuse[1],
         root_c * rows.reuse[2],
     )
-    why = f"rows |q| <= {rows.q:.4g}, |k| <= {rows.k:.4g}, |v| <= {rows.v:.4g}; column sum <= {rows.column:.4g}"
+    why = f"rows |q| <= {above(rows.q, 4)}, |k| <= {above(rows.k, 4)}, |v| <= {above(rows.v, 4)}; column sum <= {above(rows.column, 4)}"
     unbounded = "dot-product attention has no global Lipschitz constant, and the rows of q, k, v have no proved bound"
     made = [Jacobian(up(lip / rows.keep), "infinite" if isinf(lip) else "conditional", unbounded if isinf(lip) else why) for lip in lips]
     jq, jk, jv = (jac if jac.lip else no_gradient(why) for jac in made)

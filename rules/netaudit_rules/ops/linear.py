@@ -7,7 +7,7 @@ from math import inf, isinf, prod, sqrt
 
 import numpy as np
 
-from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Var, modelled, transfer, up
+from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Var, above, modelled, transfer, up
 
 from .common import finite_product, linear_jacobian, no_gradient, product_up, ranged, repeats, root
 
@@ -29,7 +29,7 @@ def by_input(weight: Signal, what: str, overlap: int = 1) -> Jacobian:
     if isinf(norm):
         return Jacobian(inf, "unknown", f"the norm of the {what} is not known", frozenset({"linear"}))
     return linear_jacobian(
-        norm, f"spectral norm of the {what} <= {norm:.6g} ({how})", "exact" if weight.norms is not None else "conditional"
+        norm, f"spectral norm of the {what} <= {above(norm)} ({how})", "exact" if weight.norms is not None else "conditional"
     )
 
 
@@ -38,7 +38,7 @@ def by_weight(x: Signal, factor: float = 1.0) -> Jacobian:
     norm = up(x.norm_bound(tuple(range(len(x.shape)))) * factor)
     if isinf(norm):
         return Jacobian(inf, "infinite", "the input has no proved bound", frozenset({"linear"}))
-    return Jacobian(norm, "conditional", f"||X||_F <= {norm:.6g} on the proved domain", frozenset({"linear"}))
+    return Jacobian(norm, "conditional", f"||X||_F <= {above(norm)} on the proved domain", frozenset({"linear"}))
 
 
 def by_bias(bias: Signal | None, out: tuple[int, ...]) -> Jacobian | None:
@@ -114,7 +114,7 @@ def bilinear(node: Node, x1: Signal, x2: Signal, weight: Signal, bias: Signal | 
     jac = []
     for other in (x2, x1):
         lip = finite_product(norm, other.norm_bound((-1,)))
-        why = "degree 2: no bound without one on the other input" if isinf(lip) else f"||A|| R <= {lip:.6g} ({how})"
+        why = "degree 2: no bound without one on the other input" if isinf(lip) else f"||A|| R <= {above(lip)} ({how})"
         jac.append(Jacobian(up(lip), "infinite" if isinf(lip) else "conditional", why, frozenset()))
     by_w = up(finite_product(x1.norm_bound((-1,)), x2.norm_bound((-1,))) * sqrt(max(prod(node.shape[:-1]), 1)))
     weight_jac = Jacobian(by_w, "infinite" if isinf(by_w) else "conditional", "||x1|| ||x2||", frozenset({"linear"}))

@@ -8,7 +8,7 @@ from math import exp, inf, isinf, log, prod, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from netaudit import Effect, Interval, Jacobian, Kind, Node, Signal, Var, modelled, transfer, up
+from netaudit import Effect, Interval, Jacobian, Kind, Node, Signal, Var, above, modelled, transfer, up
 
 from .activations import sigmoid, sigmoid_slope, softplus_of
 from .common import NON_NEGATIVE, finite_product, no_gradient, real, root
@@ -135,7 +135,7 @@ def bce_with_logits(node: Node, x: Signal, y: Signal, weight: Signal | None = No
 
     moments, pull = modelled(model, x, y, *(weight, pos_weight)[: len(node.operands) - 2], *(None,) * (4 - len(node.operands)))
     exact: Kind = "exact" if weight is None and pos_weight is None and values == UNIT else "upper"
-    why = f"{factor:.4g} per entry, {x.count} entries" + ("" if proved else ", for labels in [0, 1]")
+    why = f"{above(factor, 4)} per entry, {x.count} entries" + ("" if proved else ", for labels in [0, 1]")
     first = loss_jacobian(gathered(factor, node, x.count), why, exact if proved else "conditional")
     # d/dy = -x + (w - 1) softplus(-x), and softplus(-x) <= |x| + log 2
     extra = finite_product(abs(positive - 1.0) if pos_weight is not None else 0.0, x.range.magnitude + log(2.0))

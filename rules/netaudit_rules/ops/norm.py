@@ -8,7 +8,7 @@ from math import inf, isinf, prod, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Var, modelled, transfer, up
+from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Var, above, modelled, transfer, up
 
 from .common import axes_of, first_slots, integer, no_gradient, ranged, real
 from .linear import by_bias
@@ -85,7 +85,7 @@ def by_scale(weight: Signal | None, out: Sequence[int], peak: float) -> Jacobian
     if peak == 0.0:
         return no_gradient("groups of one element: the normalised entries are 0")
     r = prod(out) / max(weight.count, 1)
-    return Jacobian(up(peak * sqrt(r)), "upper", f"normalised entries <= {peak:.4g}, used {r:g} times", frozenset({"linear"}))
+    return Jacobian(up(peak * sqrt(r)), "upper", f"normalised entries <= {above(peak, 4)}, used {r:g} times", frozenset({"linear"}))
 
 
 def affine(y: Var, weight: Var | None, bias: Var | None, shape: tuple[int, ...]) -> Var:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import exp, hypot, inf, isfinite, isinf, prod, sqrt
 
-from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Var, modelled, transfer, up
+from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Var, above, modelled, transfer, up
 
 from .activations import sigmoid, sigmoid_slope
 from .algebra import mul
@@ -26,8 +26,8 @@ def _by_factor(other: Signal, lead: float, norm: float | None = None) -> Jacobia
     if isinf(norm):
         return Jacobian(inf, "infinite", "the other factor has no proved bound: a product of two activations has degree 2", frozenset())
     if other.norms is not None or other.constant:
-        return linear_jacobian(product_up(norm, lead), f"spectral norm of the other factor <= {norm:.6g}", "upper")
-    return Jacobian(product_up(norm, lead), "conditional", f"norm of the other factor <= {norm:.6g} on the proved domain", frozenset())
+        return linear_jacobian(product_up(norm, lead), f"spectral norm of the other factor <= {above(norm)}", "upper")
+    return Jacobian(product_up(norm, lead), "conditional", f"norm of the other factor <= {above(norm)} on the proved domain", frozenset())
 
 
 def _reuse(own: Signal, batch: Sequence[int]) -> float:
@@ -64,7 +64,7 @@ def glu(node: Node, x: Signal) -> Effect:
     r = x.range.magnitude
     jac = Jacobian(inf, "infinite", "the gated half has no proved bound: a product of two activations has degree 2")
     if isfinite(r):
-        jac = Jacobian(_glu_gain(r, low, high), "conditional", f"sup s sqrt(1 + R^2 (1 - s)^2), R = {r:.4g}, s <= {high:.4g}")
+        jac = Jacobian(_glu_gain(r, low, high), "conditional", f"sup s sqrt(1 + R^2 (1 - s)^2), R = {above(r, 4)}, s <= {above(high, 4)}")
     moments, pull = modelled(lambda v: v.slice(axis, 0, half) * v.slice(axis, half, 2 * half).apply(sigmoid, sigmoid_slope), x)
     return Effect(ranged(Signal(node.shape, x.range * Interval(low, high), None, moments)), (jac,), pull)
 
