@@ -207,7 +207,7 @@ def _composed(part: Live, node: Node, kind: Kind, logs: Mapping[str, float]) -> 
     """PROVED log10 by composition: operands add, joined tensors add in squares."""
     if kind == "jump":
         return inf
-    terms = [logs[name] + _log(gain) if gain else NEVER for name, gain in operand_gains(part, node).items()]
+    terms = [_through(logs[name], gain) for name, gain in operand_gains(part, node).items()]
     joins = node.op in ("aten.cat", "aten.concat", "aten.concatenate", "aten.stack")
     return _root_sum(terms) if joins else _sum(terms)
 
@@ -216,13 +216,24 @@ def _log(value: float) -> float:
     return log10(value) if 0.0 < value < inf else (NEVER if value == 0.0 else inf)
 
 
+def _through(log: float, gain: float) -> float:
+    """log10 of a bound times a gain, rounded up; what is multiplied by exactly 1 stays as it is."""
+    if gain == 0.0 or log == NEVER:
+        return NEVER
+    return log if gain == 1.0 else _up(log + _log(gain))
+
+
 def _sum(logs: Sequence[float], power: float = 1.0) -> float:
     """log10 of ``(sum (10^l)^p)^(1/p)``, rounded up."""
     known = [log for log in logs if log > NEVER]
     top = max(known, default=NEVER)
-    if isinf(top):
+    if isinf(top) or len(known) == 1:
         return top
-    log = top + log10(sum(10.0 ** (power * (value - top)) for value in known)) / power
+    return _up(top + log10(sum(10.0 ** (power * (value - top)) for value in known)) / power)
+
+
+def _up(log: float) -> float:
+    """Above what a handful of operations on logarithms may have lost."""
     return log + 1e-12 * (1.0 + abs(log))
 
 

@@ -286,3 +286,9 @@ def test_a_weight_that_is_normalised_on_the_way_is_measured_as_it_is_used() -> N
     model = _Cosine().eval()
     norm = float(torch.linalg.matrix_norm(F.normalize(model.weight.double()), 2))
     assert 10.0 ** certified(model, torch.randn(1, 8)).bound.log10 == pytest.approx(norm, rel=1e-3)
+
+
+def test_what_only_moves_entries_has_exactly_one() -> None:
+    found = certified(nn.Sequential(nn.Flatten(), nn.Unflatten(1, (2, 1800))), torch.randn(1, 3600))  # too large for a matrix
+    assert {node.by for node in found.bound.nodes} == {"composition"}
+    assert found.bound.log10 == 0.0
