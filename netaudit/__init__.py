@@ -9,9 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .check import Audit, Check, Remark, check
-from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, ever_reached
+from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, error_of, ever_reached
 from .finding import Evidence, Remedy, Step
 from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Where
+from .paths import Run, against_usual, backward_run, blocks, entry, forward_path, forward_run, rms
 
 if TYPE_CHECKING:
     from .effect import UNKNOWN, ZERO, Effect, Jacobian, Kind, Pull, Tag, Transfer, modelled, primitive, transfer
@@ -108,6 +109,7 @@ __all__ = [
     "Remark",
     "Remedy",
     "RowNorm",
+    "Run",
     "Signal",
     "Site",
     "Step",
@@ -117,15 +119,22 @@ __all__ = [
     "WeightNorms",
     "Where",
     "above",
+    "against_usual",
+    "backward_run",
     "below",
     "best_sensitivity",
+    "blocks",
     "check",
     "constant",
     "cotangent",
     "down",
     "elementwise",
     "elementwise_on",
+    "entry",
+    "error_of",
     "ever_reached",
+    "forward_path",
+    "forward_run",
     "from_array",
     "independent",
     "isometry",
@@ -136,6 +145,7 @@ __all__ = [
     "primitive",
     "random_numbers",
     "record",
+    "rms",
     "selection",
     "shared",
     "transfer",

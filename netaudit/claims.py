@@ -15,6 +15,12 @@ EXPLODING = 2.0
 """log10 of S above which a weight's gradient is too large: on 300 models healthy ones stay below 99, faults above 280."""
 
 
+def error_of(flow: Flow, param: str) -> float:
+    """Decades by which the forecast of a parameter's gradient may be wrong: what passes a limit by less is not claimed."""
+    del flow, param  # one error for all
+    return FORECAST_ERROR
+
+
 def ever_reached(now: Flow, later: Flow | None) -> frozenset[str]:
     """The nodes that a gradient reaches now, or once zero-initialised factors have moved."""
     return now.reached if later is None else now.reached | later.reached

@@ -24,12 +24,14 @@ class Gradient:
     """The gradient at a node. Logarithms are base 10.
 
     ``bound``: PROVED log of its l2 norm, inf if there is none; ``forecast``: MODELLED log of its RMS, None when unknown,
-    -inf when it is zero; ``via``: the user that carries most of it back, by forecast where there is one, else by bound.
+    -inf when it is zero; ``via``: the user that carries most of it back, by forecast where there is one, else by bound;
+    ``share``: the part of the energy sent by all users that it carries, MODELLED, None when unknown or there is none.
     """
 
     bound: float
     forecast: float | None
     via: str | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -163,11 +165,11 @@ def _visit(node: Node, facts: Facts, sweep: _Sweep, reached: frozenset[str]) -> 
     bound = _log_sum(value for value, _ in bounds)
     total, exponent = _total(parts)
     forecast = None if total is None else _log_rms(total, exponent)
-    via = _heaviest(bounds, parts)
+    via, share = _heaviest(bounds, parts)
     effect = facts.effects.get(node.name)
     if effect is not None:
         _send_on(node, facts, sweep, bound, total, exponent)
-    return Gradient(bound, forecast, via)
+    return Gradient(bound, forecast, via, share)
 
 
 def _send_on(node: Node, facts: Facts, sweep: _Sweep, bound: float, total: Cotangent | None, exponent: float) -> None:
@@ -199,6 +201,9 @@ def _total(parts: list[tuple[Cotangent | None, float, str]]) -> tuple[Cotangent 
     known = [(part, exponent) for part, exponent, _ in parts if part is not None]
     if len(known) < len(parts):
         return None, 0.0
+    # A part of no energy adds nothing, whatever its kernel says: what cancels there may round below zero, and would eat the rest.
+    if len(known) > 1:
+        known = [(part, exponent) for part, exponent in known if part.mean_square != 0.0] or known[:1]
     top = max(exponent for _, exponent in known)
     total = accumulate([part if exponent == top else part.scaled(10.0 ** (exponent - top)) for part, exponent in known])
     if not isfinite(total.mean_square):
@@ -222,9 +227,13 @@ def _log_sum(logs: Iterable[float]) -> float:
     return top if isinf(top) else top + log10(sum(10.0 ** (v - top) for v in values))
 
 
-def _heaviest(bounds: list[tuple[float, str]], parts: list[tuple[Cotangent | None, float, str]]) -> str | None:
-    if len(parts) > 1 and all(part is not None for part, _, _ in parts):
-        heaviest = max(parts, key=lambda p: _log_rms(p[0], p[1]) if p[0] is not None else NEVER)[2]
-    else:
-        heaviest = max(bounds, key=lambda b: b[0])[1]
-    return heaviest or None
+def _heaviest(bounds: list[tuple[float, str]], parts: list[tuple[Cotangent | None, float, str]]) -> tuple[str | None, float | None]:
+    """The user that sends most, by forecast where all are known, else by bound; and the share of the energy that it sends."""
+    sizes = {user: NEVER for _, _, user in parts}
+    for part, exponent, user in parts:
+        if part is None or not isfinite(part.mean_square):
+            return max(bounds, key=lambda b: b[0])[1] or None, None
+        sizes[user] = 0.5 * _log_sum([2.0 * sizes[user], 2.0 * _log_rms(part, exponent)])
+    user = max(sizes, key=lambda name: sizes[name])
+    whole = 0.5 * _log_sum(2.0 * size for size in sizes.values())
+    return user or None, 10.0 ** (2.0 * (sizes[user] - whole)) if whole > NEVER else None

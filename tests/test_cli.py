@@ -269,6 +269,18 @@ def test_a_certificate_past_an_unknown_op_is_incomplete(tmp_path: Path) -> None:
     assert own["aten.linalg_matrix_exp"] == "unknown"
 
 
+def test_a_sweep_over_words_has_no_plot(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def build(act='ReLU'):\n    return nn.Sequential(nn.Linear(4, 4), getattr(nn, act)(), nn.Linear(4, 2))\n"
+        "def example_inputs():\n    return torch.randn(2, 4)\n"
+    )
+    done = run("forecast", "model.py", "--sweep", "act=ReLU,Tanh", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith(("ReLU", "Tanh"))] == ["ReLU", "Tanh"]
+    assert "●" not in done.stdout
+
+
 def test_forecast_is_close_to_one_real_pass() -> None:
     done = run("forecast", str(EXAMPLES / "gpt.py"), "--measure", "-o", "json")
     assert done.returncode == 0, done.stderr
@@ -281,8 +293,10 @@ def test_forecast_is_close_to_one_real_pass() -> None:
 def test_a_sweep_is_one_table() -> None:
     done = run("forecast", str(EXAMPLES / "deep_sigmoid.py"), "--sweep", "depth=2,12")
     assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if "depth=" in line]
+    rows = [line for line in done.stdout.splitlines() if line.split() and line.split()[0] in ("2", "12") and "e-" in line]
     assert ["vanishing" in row for row in rows] == [False, True]
+    assert "● least S" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def test_explain_says_why_a_bound_holds() -> None:

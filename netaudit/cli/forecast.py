@@ -59,13 +59,11 @@ def forecast(
     for target in targets_of(targets, config):
         for value, given in _variants(sweep, arg):
             options = load_options(config, given, input, weights, seed)
-            found += [
-                replace(one, target=f"{one.target} {value}".strip()) for one in _forecast(target, options, settings, measure, timeout)
-            ]
+            found += [replace(one, variant=value) for one in _forecast(target, options, settings, measure, timeout)]
     if output == "json":
         sys.stdout.write(report.document(found, timings=verbose))
     elif sweep is not None:
-        sys.stdout.write(report.comparison(found))
+        sys.stdout.write(report.comparison(found, sweep.partition("=")[0]))
     else:
         sys.stdout.write("\n\n".join(report.text(one, full=full) for one in found))
     return INCOMPLETE if any(p.forecast is None for one in found for p in one.flow.params.values()) else CLEAN

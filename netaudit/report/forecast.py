@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, log10
+from math import inf, isfinite, log10
 
 from tabulate import tabulate
 
-from netaudit.claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity
+from netaudit.claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, error_of
 from netaudit.facts import Facts
 from netaudit.flow import Flow
 
-from . import plain
+from . import gains, plain
 from .numbers import dimensions, outward, short
 from .plain import abridged
+from .plot import Series, plot
 
 SHOWN = 30
 """Rows of the table of parameters without ``--full``."""
@@ -22,7 +23,10 @@ SHOWN = 30
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """One target: facts, the flow now and once zero-initialised factors have moved, and what was measured (log10 RMS), if anything."""
+    """One target: facts, the flow now and once zero-initialised factors have moved, and what was measured (log10 RMS), if anything.
+
+    ``variant``: the argument that a sweep varies and its value, ``depth=12``.
+    """
 
     target: str
     facts: Facts
@@ -32,6 +36,7 @@ class Forecast:
     seconds: Mapping[str, float]
     measured: Mapping[str, float] | None = None
     seed: int = 0
+    variant: str = ""
 
 
 def flags(found: Forecast, name: str) -> tuple[str, ...]:
@@ -43,9 +48,9 @@ def flags(found: Forecast, name: str) -> tuple[str, ...]:
         marks.append("unknown")
     elif gradient == -inf:
         marks.append("transient-zero" if best is not None and best > -inf else "zero")
-    elif best is not None and best < VANISHING - FORECAST_ERROR:
+    elif best is not None and best < VANISHING - error_of(found.flow, name):
         marks.append("vanishing")
-    elif s is not None and s > EXPLODING + FORECAST_ERROR:
+    elif s is not None and s > EXPLODING + error_of(found.flow, name):
         marks.append("exploding")
     return tuple(marks)
 
@@ -64,6 +69,9 @@ def _lines(found: Forecast, *, full: bool) -> Iterator[str]:
     align = ["left", "left", "right", "right", "right", *(["right"] if found.measured is not None else []), "left"]
     yield tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True, colalign=align)
     yield ""
+    along = gains.text(found.flow, full=full)
+    if along:
+        yield along
     if found.measured is not None:
         yield _agreement(found)
     unknown = sum("unknown" in flags(found, name) for name in graph.params)
@@ -121,23 +129,46 @@ def _causes(found: Forecast) -> Sequence[str]:
     return sorted({found.facts.nodes[name].op for name in found.facts.unmodelled})
 
 
-def comparison(results: Sequence[Forecast]) -> str:
-    """One row a variant of a sweep: the extremes of S, and bars of the smallest one."""
-    rows = []
-    for found in results:
-        known = [s for name in found.facts.graph.params if (s := found.flow.sensitivity(name)) is not None and s > -inf]
-        marks = [mark for name in found.facts.graph.params for mark in flags(found, name)]
-        low, high = (min(known), max(known)) if known else (None, None)
-        told = ", ".join(f"{marks.count(mark)} {mark}" for mark in ("vanishing", "exploding", "unknown") if mark in marks)
-        rows.append((found.target, len(found.facts.graph.params), short(low), short(high), _bar(low), told or "-"))
-    return (
-        tabulate(rows, headers=("variant", "parameters", "least S", "largest S", "least S, 1e-12 .. 1", "flags"), tablefmt="simple") + "\n"
-    )
+def comparison(results: Sequence[Forecast], argument: str) -> str:
+    """For each target a row a value of the argument, and least and largest S against it where the values are numbers."""
+    targets = dict.fromkeys(found.target for found in results)
+    return "\n".join(_compared([found for found in results if found.target == target], argument) for target in targets)
 
 
-def _bar(log: float | None) -> str:
-    filled = 0 if log is None else round(20 * min(max((log + 12.0) / 12.0, 0.0), 1.0))
-    return "█" * filled + "·" * (20 - filled)
+def _compared(results: Sequence[Forecast], argument: str) -> str:
+    sizes = [gains.least_and_largest(found.flow) for found in results]
+    rows = [
+        (_value(found), str(len(found.facts.graph.params)), _known(low), _known(high), _told(found))
+        for found, (low, high) in zip(results, sizes, strict=True)
+    ]
+    headers = (argument, "parameters", "least S", "largest S", "flags")
+    table = tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True, colalign=("left", "right", "right", "right", "left"))
+    series = [Series("least S", [low for low, _ in sizes]), Series("largest S", [high for _, high in sizes])]
+    numbers = _numbers([_value(found) for found in results])
+    drawn = plot(numbers, series, {"vanishing": VANISHING, "exploding": EXPLODING}, label=argument) if numbers else ""
+    return f"{results[0].target}: forecast for values of {argument}\n\n{table}\n" + (f"\n{drawn}" if drawn else "")
+
+
+def _value(found: Forecast) -> str:
+    return found.variant.partition("=")[2]
+
+
+def _known(log: float | None) -> str:
+    return "?" if log is None else short(log)
+
+
+def _told(found: Forecast) -> str:
+    marks = [mark for name in found.facts.graph.params for mark in flags(found, name)]
+    return ", ".join(f"{marks.count(mark)} {mark}" for mark in ("vanishing", "exploding", "unknown") if mark in marks) or "-"
+
+
+def _numbers(texts: Sequence[str]) -> list[float]:
+    """The values as finite numbers; none when one is not, or when there is only one."""
+    try:
+        found = [float(text) for text in texts]
+    except ValueError:
+        return []
+    return found if len(set(found)) > 1 and all(map(isfinite, found)) else []
 
 
 # JSON -------------------------------------------------------------------------------------------------------------------
@@ -151,9 +182,10 @@ def document(results: Sequence[Forecast], *, timings: bool = False) -> str:
 def _object(found: Forecast, *, timings: bool) -> Mapping[str, object]:
     graph = found.facts.graph
     return {
-        "id": found.target,
+        "id": f"{found.target} {found.variant}".rstrip(),
         "cotangent": found.cotangent,
         "params": {name: _parameter(found, name) for name in graph.params},
+        "paths": gains.paths_object(found.flow),
         "nodes": {node.name: _node(found, node.name) for node in graph.nodes if node.name in found.facts.effects},
         "unmodelled": list(_causes(found)),
         "seconds": {name: round(value, 3) for name, value in found.seconds.items()} if timings else {},
@@ -162,8 +194,8 @@ def _object(found: Forecast, *, timings: bool) -> Mapping[str, object]:
 
 def _parameter(found: Forecast, name: str) -> Mapping[str, object]:
     result: dict[str, object] = {
-        "grad_rms": _size(found.flow.params[name].forecast),
-        "sensitivity": _size(found.flow.sensitivity(name)),
+        "grad_rms": _size(found.flow.params[name].forecast, error_of(found.flow, name)),
+        "sensitivity": _size(found.flow.sensitivity(name), error_of(found.flow, name)),
         "flags": list(flags(found, name)),
     }
     real = _measured(found, name)
@@ -178,8 +210,8 @@ def _node(found: Forecast, name: str) -> Mapping[str, object]:
     return {"op": found.facts.nodes[name].op, "rms": _size(rms), "grad_rms": _size(found.flow.nodes[name].forecast)}
 
 
-def _size(log: float | None) -> Mapping[str, object]:
+def _size(log: float | None, error: float = FORECAST_ERROR) -> Mapping[str, object]:
     """A forecast with its error bar; unknown has neither, exactly zero has no number."""
     if log is None:
         return {"log10": None, "error": None, "status": "unknown"}
-    return {"log10": outward(log, "forecast"), "error": FORECAST_ERROR if log > -inf else 0.0, "status": "forecast"}
+    return {"log10": outward(log, "forecast"), "error": error if log > -inf else 0.0, "status": "forecast"}

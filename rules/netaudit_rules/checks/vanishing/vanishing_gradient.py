@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from netaudit import FORECAST_ERROR, VANISHING, Audit, Evidence, Remark, Step, best_sensitivity, check
-from netaudit_rules.checks.common import SENSITIVITY, blame, is_matrix, scientific, steps, trained
+from netaudit import VANISHING, Audit, Evidence, Remark, Step, best_sensitivity, check, error_of
+from netaudit_rules.checks.blame import SENSITIVITY, Blame, blame, steps
+from netaudit_rules.checks.common import is_matrix, scientific, trained
 
 CERTAIN = VANISHING - 2.0
 """A margin of 100 to the limit, beyond any error of the forecast seen on small models: an error rather than a warning."""
@@ -24,7 +25,9 @@ def vanishing_gradient(audit: Audit) -> Iterator[Remark]:
         100 % change of the weight; it does not depend on width or on the scale of W. Flagged when it is below 1e-5 by more
         than the factor of 2 that a forecast may be wrong by, an error below 1e-7. Parameters that are zero only because a
         factor is zero-initialised, and that recover once it has moved (ReZero, zero-initialised heads, LoRA), are not
-        flagged; nor are biases whose effect a normalisation removes.
+        flagged; nor are biases whose effect a normalisation removes. Blame goes to the shortest run of calls that holds 90 %
+        of the loss: on the way of the gradient back, or, where the values that enter the weight's call are what is small, on
+        their way forward.
 
     Flagged:
         ```python
@@ -59,7 +62,7 @@ def vanishing_gradient(audit: Audit) -> Iterator[Remark]:
     References:
         Glorot & Bengio 2010, section 4; Schoenholz et al. 2017, section 3; He et al. 2015, section 2.2.
     """
-    found = [(name, s) for name, s in _sensitivities(audit) if s < VANISHING - FORECAST_ERROR]
+    found = [(name, s) for name, s in _sensitivities(audit) if s < VANISHING - error_of(audit.flow, name)]
     if found:
         yield _remark(audit, sorted(found, key=lambda item: item[1]))
 
@@ -75,22 +78,22 @@ def _sensitivities(audit: Audit) -> Iterator[tuple[str, float]]:
 
 def _remark(audit: Audit, found: Sequence[tuple[str, float]]) -> Remark:
     worst, s = found[0]
-    blamed = blame(audit, worst)
+    blamed = blame(audit, worst, -1.0)
     shown = steps(audit.flow, blamed.path)
     return Remark(
         message=f"`{worst}` is forecast to receive almost no gradient: S = {scientific(s)} (limit {scientific(VANISHING)})",
         module=blamed.module,
         where=blamed.where,
         severity="error" if s < CERTAIN else "warning",
-        reason=_reason(len(found), shown),
+        reason=_reason(len(found), blamed, shown),
         evidence=Evidence("S", VANISHING, audit.flow.sensitivity_bound(worst), s, None, "mean-field over random inputs and weights"),
         path=shown,
         siblings=tuple(name for name, _ in found[1:]),
     )
 
 
-def _reason(count: int, shown: Sequence[Step]) -> str:
-    text = f"{SENSITIVITY}; {count} weights are below the limit"
+def _reason(count: int, blamed: Blame, shown: Sequence[Step]) -> str:
+    text = f"{SENSITIVITY}; {count} weight{'s are' if count > 1 else ' is'} below the limit{blamed.text and chr(10)}{blamed.text}"
     if not shown or shown[0].proved is None or shown[0].proved >= 0.0:
         return text
     share = f"at most {scientific(shown[0].proved, up=True)} of the gradient at `{shown[-1].label}` reaches `{shown[0].label}`"
