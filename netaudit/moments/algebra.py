@@ -20,6 +20,7 @@ from netaudit.moments.modelled import Modelled
 from netaudit.moments.normalise import centred
 from netaudit.moments.pointwise import pointwise2
 from netaudit.moments.state import Moments, View, of
+from netaudit.moments.sums import handed_back, law_of_sum
 
 
 def mul(x: Moments, y: Moments) -> Modelled:
@@ -60,10 +61,15 @@ def add(x: Moments, y: Moments, sign: float = 1.0) -> Modelled:
         return fused
     offset = _joint_offset(x, y, sign)
     kx, ky = x.kernel, y.kernel
-    out = Moments(View(kernels.total(kx, ky, sign)), None, offset, x.positive and y.positive and sign > 0)
+    whole = kernels.total(kx, ky, sign)
+    positive = x.positive and y.positive and sign > 0
+    curve = law_of_sum(x, y, sign, whole) if offset is None and not positive else None
+    out = Moments(View(whole), curve, offset, positive)
 
     def pull(g: Cotangent) -> tuple[Cotangent, Cotangent]:
         left, right = (_beside(g, own, other) for own, other in ((kx, ky), (ky, kx)))
+        if curve is not None:
+            left, right = handed_back(left, curve, x, y, sign), handed_back(right, curve, y, x, sign)
         return unbroadcast(left, kx.sizes), unbroadcast(right, ky.sizes).scaled(sign)
 
     return Modelled(out, pull)

@@ -86,11 +86,20 @@ def correlations(kernel: Kernel, positive: bool = False) -> Array:
 
 def image(values: Array, rho: Array, root: Kernel) -> Kernel:
     """The kernel of ``f(X)``, from the values of ``f`` at ``points(root)`` and the correlations of ``root``."""
-    values = _by_segment(values, root)
-    coefficients = values @ _PROJECTION.T
-    rest = np.maximum(energy(values) - (coefficients * coefficients).sum(-1), 0.0)
-    second = _series(coefficients, np.sqrt(rest), rho, root)
+    coefficients, rest = hermite(_by_segment(values, root))
+    second = _series(coefficients, rest, rho, root)
     return Kernel(root.sizes, root.cuts, second, np.ascontiguousarray(coefficients[..., 0]))
+
+
+def hermite(values: Array) -> tuple[Array, Array]:
+    """The coefficients ``a_k`` of functions given on the grid, and the root of the energy that is left beyond ``DEGREE``."""
+    coefficients = values @ _PROJECTION.T
+    return coefficients, np.sqrt(np.maximum(energy(values) - (coefficients * coefficients).sum(-1), 0.0))
+
+
+def pair_moment(left: Array, right: Array, rest: float, rho: Array) -> Array:
+    """``E f(u) g(v)`` for correlations ``rho``, from the coefficients of both and the product of what they leave over."""
+    return np.asarray(np.polyval((left * right)[::-1], rho) + rest * np.sign(rho) * np.abs(rho) ** (DEGREE + 1))
 
 
 def selected_image(values: Array, weight: Array, root: Kernel) -> Kernel:
@@ -113,10 +122,10 @@ def _by_segment(values: Array, root: Kernel) -> Array:
 
 def _series(coefficients: Array, rest: Array, rho: Array, root: Kernel) -> Array:
     """``sum_k a_k(s) a_k(t) rho^k`` plus the left-over energy at the next power, by state (Horner)."""
-    tail = np.sign(rho) * np.abs(rho) ** (DEGREE + 1)
     if coefficients.size == DEGREE + 1:
         flat = coefficients.reshape(-1)
-        return np.asarray(np.polyval(flat[::-1] ** 2, rho) + rest.reshape(-1)[0] ** 2 * tail)
+        return pair_moment(flat, flat, float(rest.reshape(-1)[0]) ** 2, rho)
+    tail = np.sign(rho) * np.abs(rho) ** (DEGREE + 1)
     left, right = spread(coefficients, root, 0), spread(coefficients, root, 1)
     result = spread(rest, root, 0) * spread(rest, root, 1) * tail
     power = np.ones_like(rho)

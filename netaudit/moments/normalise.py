@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod, sqrt
 
 import numpy as np
 
 from netaudit.moments import kernels
 from netaudit.moments.cotangent import Cotangent, Euler, cotangent
+from netaudit.moments.direction import tangential
 from netaudit.moments.kernels import Array, Kernel
 from netaudit.moments.modelled import Modelled
 from netaudit.moments.state import Moments, of
@@ -35,29 +35,28 @@ def centre(x: Moments, axes: Sequence[int]) -> Modelled:
 def normalise(x: Moments, axes: Sequence[int], eps: float, *, subtract_mean: bool = True) -> Modelled:
     """``(x - mean) / sqrt(mean square + eps)`` over axes, the scale taken as its expectation per segment.
 
-    Backward: ``1 / s``, centre, and ``(N - 2) / (N - 3)`` for the direction of ``x`` itself, N normalised entries. With one
-    remaining axis (channels of a BatchNorm) the cotangent is orthogonal to ``x`` per channel up to ``(eps / (v + eps))^2``.
+    Backward: ``1 / s``, centre, and without the direction of ``x`` itself (``direction.tangential``). With one remaining axis
+    (channels of a BatchNorm) the cotangent is orthogonal to ``x`` per channel up to ``(eps / (v + eps))^2``.
     """
     x = x.settled
     rank = len(x.sizes)
     over = tuple(sorted(a % rank for a in axes))
-    count = prod(x.sizes[a] for a in over)
     body = centred(x.kernel, over) if subtract_mean else kernels.collapsed(x.kernel, *over)
     variance = np.maximum(_by_segment(body, over), 0.0)
     inverse = 1.0 / np.sqrt(variance + eps)
     out = of(_rescaled(body, inverse))
-    finite_count = sqrt(max(count - 2, 0) / max(count - 3, 1)) if count < 1000 else 1.0
     rest = [a for a in range(rank) if a not in over]
     share = float(np.mean((eps / (variance + eps)) ** 2))
 
     def pull(g: Cotangent) -> tuple[Cotangent]:
         kernel = centred(g.kernel, over) if subtract_mean else kernels.collapsed(g.kernel, *over)
         _, _, kernel, own = kernels.aligned(kernel, body)
-        kernel = _rescaled(kernel, 1.0 / np.sqrt(np.maximum(_by_segment(own, over), 0.0) + eps))
+        scale = 1.0 / np.sqrt(np.maximum(_by_segment(own, over), 0.0) + eps)
+        kernel = _rescaled(tangential(kernel, _rescaled(own, scale), over), scale)
         if 0 not in over:
-            kernel = _jittered(kernel, over, 1 + 0.5 / count + SCALE_JITTER)
+            kernel = _jittered(kernel, over, 1 + SCALE_JITTER)
         euler = Euler(rest[0], share) if len(rest) == 1 else None
-        return (cotangent(kernels.scaled(kernel, finite_count), euler),)
+        return (cotangent(kernel, euler),)
 
     return Modelled(out, pull)
 

@@ -1,0 +1,107 @@
+"""The direction of a value that a normalisation takes out of a gradient, and how much its scale fluctuates.
+
+``y = x / s`` over N entries has the Jacobian ``(I - y y' / N) / s``. For a Gaussian ``x`` that is independent of the cotangent G,
+with ``K_y = E y y'`` and ``K_g = E G G'`` as matrices over the normalised entries (Isserlis 1918 for the fourth moments):
+
+``E (I - y y' / N) G G' (I - y y' / N) = K_g - (K_g K_y + K_y K_g) / N + (tr(K_y K_g) K_y + 2 K_y K_g K_y) / N^2``
+
+Kernels are sums of products of ``I`` and ``1 1'`` axis by axis, so all these matrices commute: they are multiplied mode by mode
+(the mean along an axis, and what fluctuates about it). Entries that are correlated, as pixels of one image are, leave fewer degrees
+of freedom ``nu = N^2 / tr K_y^2``, and both effects are large where ``nu`` is small: BatchNorm on small maps and batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from netaudit.moments import kernels
+from netaudit.moments.kernels import Array, Kernel
+
+LEAST_FREEDOM = 4.0
+"""Degrees of freedom below which the second moment of ``1 / s`` is no longer followed: that of a chi-square diverges at 2."""
+
+
+def tangential(g: Kernel, y: Kernel, over: Sequence[int]) -> Kernel:
+    """The kernel of ``s (I - y y' / N) G / s``: along ``y`` nothing is left, and ``1 / s`` fluctuates as a chi does.
+
+    ``g`` and ``y`` are on common cuts and uncut along ``over``; ``y`` has mean square 1 (less what eps takes).
+    """
+    for axis in range(g.rank):
+        g, y = kernels.explicit(g, axis), kernels.explicit(y, axis)
+    count = prod(g.sizes[a] for a in over)
+    weights = _multiplicities(y.sizes, over)
+    kg, ky = _modes(g.second, g.sizes, over), _modes(y.second, y.sizes, over)
+    own = _same_index(ky, y, over)
+    freedom = _freedom(own, weights, over)
+    left, right = (_by_state(own, y, over, side) for side in (0, 1))
+    nu_left, nu_right = (_by_state(freedom, y, over, side) for side in (0, 1))
+    together = (weights * ky * kg).sum(tuple(over), keepdims=True)
+    spherical = np.sqrt(nu_left / (nu_left + 2) * nu_right / (nu_right + 2))  # y'y is N exactly, not only on average
+    removed = kg * (left + right) / count
+    returned = (together * ky + left * kg * right + ky * kg * ky) / count**2 * spherical
+    second = _entries(kg - removed + returned, g.sizes, over) * _inverse_scale(nu_left, nu_right, y, over)
+    return Kernel(g.sizes, g.cuts, second, g.mean)
+
+
+def _modes(second: Array, sizes: tuple[int, ...], over: Sequence[int]) -> Array:
+    """Eigenvalues along ``over``: of the mean along an axis (``same + (n - 1) different``) and of what fluctuates about it."""
+    for axis in over:
+        n = sizes[axis]
+        if n > 1:
+            same, different = second.take([0], axis), second.take([1], axis)
+            second = np.concatenate([same + (n - 1) * different, same - different], axis)
+    return second
+
+
+def _entries(modes: Array, sizes: tuple[int, ...], over: Sequence[int]) -> Array:
+    """The inverse of ``_modes``."""
+    for axis in over:
+        n = sizes[axis]
+        if n > 1:
+            mean, rest = modes.take([0], axis), modes.take([1], axis)
+            modes = np.concatenate([(mean + (n - 1) * rest) / n, (mean - rest) / n], axis)
+    return modes
+
+
+def _multiplicities(sizes: tuple[int, ...], over: Sequence[int]) -> Array:
+    """How often each mode occurs."""
+    result = np.ones((1,) * len(sizes))
+    for axis in over:
+        n = sizes[axis]
+        if n > 1:
+            result = result * np.array([1.0, n - 1.0]).reshape([2 if a == axis else 1 for a in range(len(sizes))])
+    return result
+
+
+def _same_index(modes: Array, kernel: Kernel, over: Sequence[int]) -> Array:
+    """The modes of one normalised group, by segment of the other axes."""
+    index = [slice(None) if a in over or modes.shape[a] == 1 else slice(0, len(cut)) for a, cut in enumerate(kernel.cuts)]
+    return np.asarray(modes[tuple(index)])
+
+
+def _by_state(values: Array, kernel: Kernel, over: Sequence[int], side: int) -> Array:
+    """Values by segment of the other axes -> by state, for one index of the pair."""
+    for axis, cut in enumerate(kernel.cuts):
+        if axis not in over and values.shape[axis] > 1:
+            values = values.take(kernels.segments_of(len(cut))[side], axis)
+    return values
+
+
+def _freedom(own: Array, weights: Array, over: Sequence[int]) -> Array:
+    """``nu = (tr K)^2 / tr K^2`` of each group, at least 1."""
+    axes = tuple(over)
+    square = (weights * own * own).sum(axes, keepdims=True)
+    whole = (weights * own).sum(axes, keepdims=True) ** 2
+    return np.asarray(np.maximum(np.divide(whole, square, out=np.ones_like(whole), where=square > 0), 1.0))
+
+
+def _inverse_scale(left: Array, right: Array, kernel: Kernel, over: Sequence[int]) -> Array:
+    """``E 1 / (s_i s_j)`` for scales of mean square 1: ``nu / (nu - 2)`` within a group, ``E[1/s]^2`` between two."""
+    left, right = np.maximum(left, LEAST_FREEDOM), np.maximum(right, LEAST_FREEDOM)
+    factor = np.broadcast_to((1 + 0.75 / left) * (1 + 0.75 / right), np.broadcast_shapes(left.shape, right.shape)).copy()
+    index = [slice(None) if a in over or factor.shape[a] == 1 else slice(0, len(cut)) for a, cut in enumerate(kernel.cuts)]
+    factor[tuple(index)] = (left / (left - 2))[tuple(index)]
+    return factor

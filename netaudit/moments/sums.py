@@ -1,0 +1,165 @@
+"""The law of a sum of independent tensors that are not Gaussian: a residual stream behind a relu.
+
+The sum is written as ``T(g)`` with ``g`` standard normal and ``T`` increasing, so that its distribution over entries is that of
+``X + Y``; the correlations of ``g`` are those for which pairs of ``T(g)`` have the second moments of the sum (a translation
+process: Grigoriu 1984). A Gaussian closure would keep the mean square alone: what relu leaves of ``relu(x) + y`` it gets wrong by
+a tenth, block after block.
+"""
+
+from __future__ import annotations
+
+from math import erf
+
+import numpy as np
+
+from netaudit.moments import gaussian, kernels
+from netaudit.moments.cotangent import Cotangent, Slope, Term
+from netaudit.moments.gaussian import GRID, WEIGHTS
+from netaudit.moments.kernels import Array, Kernel
+from netaudit.moments.state import Curve, Law, Moments, View
+
+FEW = slice(10, None, 20)
+"""The points of the grid that are summed over: 80, symmetric, without 0, where steps are."""
+POINTS = 401
+"""Values at which a distribution, or what depends on it, is computed."""
+MAX_SEGMENTS = 8
+"""A law is found for each segment; with more of them the sum is taken as Gaussian."""
+_TAIL = 3.5
+_RHO = np.linspace(-1.0, 1.0, 201)
+_QUANTILES = np.array([0.5 * (1.0 + erf(z / 2**0.5)) for z in GRID])
+
+
+def law_of_sum(x: Moments, y: Moments, sign: float, total: Kernel) -> Curve | None:
+    """``x + sign y`` as an increasing function of a Gaussian with kernel ``total``; None where both are Gaussian themselves."""
+    if (x.own_curve is None and y.own_curve is None) or _is_fine(total):
+        return None
+    for one, other, factor in ((x, sign * y.mean, 1.0), (y, x.mean, sign)):
+        constant = y if one is x else x
+        if constant.mean_square <= constant.mean**2 and one.sizes == total.sizes:  # a branch that is still zero: nothing is added
+            return Curve(one.curve.law, factor * one.curve.values + other)
+    left, right = (_values(m, total) for m in (x, y))
+    if left is None or right is None:
+        return None
+    diagonal = total.diagonal()
+    shape = np.broadcast_shapes(left.shape[:-1], right.shape[:-1], diagonal.shape, total.mean.shape)
+    if any(n > 1 and not total.varies(a) for a, n in enumerate(shape)):
+        return None
+    left, right = (np.broadcast_to(a, (*shape, GRID.size)) for a in (left, right))
+    diagonal, mean = np.broadcast_to(diagonal, shape), np.broadcast_to(total.mean, shape)
+    values = np.empty((*shape, GRID.size))
+    for index in np.ndindex(shape):
+        values[index] = _matched(_quantiles(left[index], sign * right[index]), float(mean[index]), float(diagonal[index]))
+    return Curve(Law(_root(values, total)), values)
+
+
+def _is_fine(kernel: Kernel) -> bool:
+    return int(np.prod([len(cut) if kernel.varies(a) else 1 for a, cut in enumerate(kernel.cuts)])) > MAX_SEGMENTS
+
+
+def _values(x: Moments, total: Kernel) -> Array | None:
+    """The values of an operand on its own root, by segment, where its segments are those of the sum or none."""
+    values = x.curve.values
+    values = values.reshape((1,) * (total.rank - (values.ndim - 1)) + values.shape)
+    for axis, cut in enumerate(total.cuts):
+        if values.shape[axis] not in (1, len(cut)):
+            return None
+    return values
+
+
+def _quantiles(x: Array, y: Array) -> Array:
+    """The quantile function of ``X + Y`` at the grid's quantiles, both given on the grid; tails go on as straight lines.
+
+    ``F(t) = sum_j w_j F_Y(t - x_j)``: the one with the flatter parts (relu's zeros) is summed over, the other gives the smooth F.
+    """
+    if np.count_nonzero(np.diff(x)) > np.count_nonzero(np.diff(y)):
+        x, y = y, x
+    weights = WEIGHTS[FEW] / WEIGHTS[FEW].sum()
+    sums = np.linspace(*_ends(x, y), POINTS)
+    order = np.argsort(y, kind="stable")
+    below = np.cumsum(WEIGHTS[order]) - 0.5 * WEIGHTS[order]
+    levels = np.interp(np.subtract.outer(sums, x[FEW]), y[order], below, left=0.0, right=1.0) @ weights
+    values = np.interp(_QUANTILES, levels, sums)
+    inside = np.abs(GRID) <= _TAIL
+    low, high = int(np.argmax(inside)), int(GRID.size - 1 - np.argmax(inside[::-1]))
+    span = 50  # half a unit of the grid, for the slope at the ends
+    values[:low] = values[low] + (GRID[:low] - GRID[low]) * (values[low + span] - values[low]) / (GRID[low + span] - GRID[low])
+    values[high:] = values[high] + (GRID[high:] - GRID[high]) * (values[high] - values[high - span]) / (GRID[high] - GRID[high - span])
+    return np.asarray(values)
+
+
+def _ends(x: Array, y: Array) -> tuple[float, float]:
+    """Where all but the tails of ``X + Y`` lie."""
+    inside = np.abs(GRID) <= 5.0
+    return float(x[inside].min() + y[inside].min()), float(x[inside].max() + y[inside].max())
+
+
+def _matched(values: Array, mean: float, square: float) -> Array:
+    """The same shape with exactly this mean and mean square."""
+    first = float(gaussian.expectation(values))
+    spread = float(gaussian.expectation((values - first) ** 2))
+    variance = max(square - mean * mean, 0.0)
+    return np.asarray(mean + (values - first) * np.sqrt(variance / spread)) if spread > 0.0 else np.full_like(values, mean)
+
+
+def _root(values: Array, total: Kernel) -> Kernel:
+    """The unit Gaussian whose image under ``values`` is ``total``: correlations by inverting the increasing Hermite series."""
+    counts = values.shape[:-1]
+    coefficients, rest = gaussian.hermite(values)
+    second = np.empty(total.second.shape)
+    for states in np.ndindex(second.shape):
+        ends = [_segments(state, count) for state, count in zip(states, counts, strict=True)]
+        first, other = tuple(e[0] for e in ends), tuple(e[1] for e in ends)
+        image = gaussian.pair_moment(coefficients[first], coefficients[other], float(rest[first] * rest[other]), _RHO)
+        second[states] = np.interp(total.second[states], np.maximum.accumulate(image), _RHO)
+    second[tuple(slice(0, n) if total.varies(a) else slice(None) for a, n in enumerate(counts))] = 1.0
+    return Kernel(total.sizes, total.cuts, second, np.zeros((1,) * total.rank))
+
+
+def _segments(state: int, count: int) -> tuple[int, int]:
+    """The segments of the two indices of a state of an axis with ``count`` segments."""
+    return (state, state) if state < count else ((state - count) // count, (state - count) % count)
+
+
+def handed_back(g: Cotangent, total: Curve, x: Moments, y: Moments, sign: float) -> Cotangent:
+    """The cotangent of ``x``, a function of a root, from that of ``x + sign y``: slopes on the sum's root become slopes on ``x``'s.
+
+    Where ``x`` is large so is the sum: relu lets both through or neither. Given ``x``, a slope S on the sum has the mean square
+    ``h(x)^2 = E[S(x + sign y)^2 | x]`` over y. The term keeps the kernel of S as it is, divided by that of ``h``, and carries ``h``
+    on: a later slope on ``x``'s root then multiplies ``h`` point by point.
+    """
+    if x.own_curve is None or x.sizes != g.sizes or not any(term.slope is not None and term.slope.law is total.law for term in g.terms):
+        return g
+    return Cotangent(tuple(_on_operand(term, total, x, y, sign) for term in g.terms), g.euler)
+
+
+def _on_operand(term: Term, total: Curve, x: Moments, y: Moments, sign: float) -> Term:
+    slope = term.slope
+    law, values, others = x.curve.law, x.curve.values, y.curve.values
+    shape = slope.values.shape[:-1] if slope is not None else ()
+    if slope is None or slope.law is not total.law or slope.weight is not None or not _same_layout(values, others, total.values, shape):
+        return term
+    squares = np.empty(np.broadcast_shapes(values.shape, total.values.shape))
+    for index in np.ndindex(squares.shape[:-1]):
+        at, of, along, steep = (np.broadcast_to(a, squares.shape)[index] for a in (values, others, total.values, slope.values))
+        squares[index] = _conditional(at, sign * of, along, steep)
+    own = np.sqrt(np.maximum(squares, 0.0))
+    carried = law.image(own)
+    _, cuts, whole, part = kernels.aligned(term.resolve(), carried)
+    nothing = np.zeros(np.broadcast_shapes(whole.second.shape, part.second.shape))
+    ratio = np.divide(whole.second, part.second, out=nothing, where=part.second > 0)
+    return Term(View(Kernel(whole.sizes, cuts, ratio, np.zeros((1,) * whole.rank))), object(), 1.0, Slope(law, own))
+
+
+def _same_layout(*arrays: Array | tuple[int, ...]) -> bool:
+    """Whether laws are known for the same segments, or for none: then they can be compared entry by entry."""
+    shapes = [a if isinstance(a, tuple) else a.shape[:-1] for a in arrays]
+    return len({len(s) for s in shapes}) == 1 and all(len({n for n in axis if n > 1}) <= 1 for axis in zip(*shapes, strict=True))
+
+
+def _conditional(x: Array, y: Array, total: Array, slope: Array) -> Array:
+    """``E[S(x + y)^2 | x]`` at the grid's values of ``x``, with S given by its values where the sum takes the values ``total``."""
+    weights = WEIGHTS[FEW] / WEIGHTS[FEW].sum()
+    order = np.argsort(total, kind="stable")
+    at = np.linspace(float(x.min()), float(x.max()), POINTS)
+    squares = np.interp(np.add.outer(at, y[FEW]), total[order], (slope * slope)[order]) @ weights
+    return np.asarray(np.interp(x, at, squares))

@@ -1,0 +1,99 @@
+"""The law of a sum with a non-Gaussian part, and the direction a normalisation takes out: against samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netaudit.moments import Kernel, Moments, Var, cotangent, independent, of, record
+from netaudit.moments.direction import tangential
+from netaudit.moments.kernels import from_array
+from netaudit.moments.normalise import centred
+
+ROWS, COLUMNS = 40, 400
+
+
+def relu(v: Var) -> Var:
+    return v.apply(lambda z: np.maximum(z, 0.0), lambda z: (z > 0).astype(np.float64))
+
+
+def correlated(rng: np.random.Generator, share: float, mean: float = 0.0) -> tuple[np.ndarray, Moments]:
+    """A Gaussian array whose rows share a part by column, and its exact moments."""
+    x = mean + np.sqrt(share) * rng.standard_normal((1, COLUMNS)) + np.sqrt(1 - share) * rng.standard_normal((ROWS, COLUMNS))
+    own = independent((ROWS, COLUMNS), 1.0 - share, 0.0)
+    common = independent((1, COLUMNS), share + mean * mean, mean)
+    return x, record(lambda a, b: a + b, of(own), of(common)).out
+
+
+def agrees(found: Kernel, sampled: list[Kernel], slack: float) -> None:
+    mean = np.mean([k.second for k in sampled], 0)
+    error = 4 * np.std([k.second for k in sampled], 0) / np.sqrt(len(sampled))
+    assert np.abs(found.second - mean) == pytest.approx(np.zeros_like(mean), abs=float(np.max(error + slack * mean[0, 0])))
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(first=st.floats(0.05, 0.9), second=st.floats(0.05, 0.9), bias=st.floats(-0.8, 0.8))
+def test_relu_of_a_stream_plus_a_branch(first: float, second: float, bias: float) -> None:
+    """``relu(relu(x) + y)``: a Gaussian closure of the sum is off by up to a tenth."""
+    rng = np.random.default_rng(0)
+    x, y = (correlated(rng, share, mean)[1] for share, mean in ((first, bias), (second, 0.0)))
+    found = record(lambda a, b: relu(relu(a) + b), x, y).out.kernel
+    sampled = []
+    for _ in range(12):
+        a, b = correlated(rng, first, bias)[0], correlated(rng, second)[0]
+        sampled.append(from_array(np.maximum(np.maximum(a, 0.0) + b, 0.0)))
+    agrees(found, sampled, 0.01)
+
+
+def test_a_branch_that_is_zero_changes_nothing() -> None:
+    x = correlated(np.random.default_rng(0), 0.3)[1]
+    zero = of(independent((ROWS, COLUMNS), 0.0))
+    alone = record(lambda a: relu(relu(a)), x)
+    beside = record(lambda a, b: relu(relu(a) + b), x, zero)
+    assert beside.out.kernel.second == pytest.approx(alone.out.kernel.second)
+    g = cotangent(independent((ROWS, COLUMNS)))
+    with_zero, without = beside.pull(g)[0], alone.pull(g)[0]
+    assert with_zero is not None
+    assert without is not None
+    assert with_zero.mean_square == pytest.approx(without.mean_square)
+
+
+def test_masks_along_a_stream_agree_more_often_than_independent_ones() -> None:
+    """Through ``relu(relu(x) + y)`` an entry passes both masks with P(x > 0, relu(x) + y > 0), not with the product."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 1_000_000))
+    both = float(np.mean((x > 0) & (np.maximum(x, 0.0) + y > 0)))
+    assert both > 1.1 * np.mean(x > 0) * np.mean(np.maximum(x, 0.0) + y > 0)
+    model = record(lambda a, b: relu(relu(a) + b), of(independent((ROWS, COLUMNS))), of(independent((ROWS, COLUMNS))))
+    back = model.pull(cotangent(independent((ROWS, COLUMNS))))[0]
+    assert back is not None
+    assert back.mean_square == pytest.approx(both, rel=0.01)
+
+
+@pytest.mark.parametrize("centre", [True, False])
+@pytest.mark.parametrize(
+    ("batch", "pixels", "share", "common"), [(4, 16, 0.5, 0.7), (8, 9, 0.2, 0.2), (8, 25, 0.6, 0.1), (64, 4, 0.0, 0.0)]
+)
+def test_what_a_normalisation_takes_out_of_a_gradient(centre: bool, batch: int, pixels: int, share: float, common: float) -> None:
+    """``(I - y y' / N) G`` for images whose pixels share a part, against the same in numpy; ``1 / s`` fluctuates as sampled."""
+    rng = np.random.default_rng(0)
+    channels, over = 4000, (0, 2)
+
+    def images(part: float) -> tuple[np.ndarray, Kernel]:
+        shared = np.sqrt(part) * rng.standard_normal((batch, channels, 1))
+        own = independent((batch, channels, pixels), 1.0 - part)
+        kernel = record(lambda a, b: a + b, of(own), of(independent((batch, channels, 1), part))).out.kernel
+        return shared + np.sqrt(1 - part) * rng.standard_normal((batch, channels, pixels)), kernel
+
+    (x, kx), (g, kg) = images(share), images(common)
+    if centre:
+        x, g = (a - a.mean(over, keepdims=True) for a in (x, g))
+        kx, kg = (centred(k, over) for k in (kx, kg))
+    scale = np.sqrt((x * x).mean(over, keepdims=True))
+    y = x / scale
+    back = (g - y * (y * g).mean(over, keepdims=True)) / scale
+    unit = Kernel(kx.sizes, kx.cuts, kx.second / kx.mean_square, kx.mean)
+    found = tangential(kg, unit, over).mean_square / kx.mean_square
+    assert found == pytest.approx(float((back * back).mean()), rel=0.06)
