@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .effect import UNKNOWN, ZERO, Effect, Jacobian, Pull, Transfer
-from .graph import Graph, Node
+from .graph import SAMPLED_BACKWARD, Graph, Node
 from .moments import Cotangent, accumulate
 from .pack import Catalog
 from .signal import Signal, WeightNorms, number
@@ -70,7 +70,7 @@ def derive(graph: Graph, leaves: Leaves, catalog: Catalog) -> Facts:
             continue
         operands = tuple(_operand(node, slot, signals, leaves) for slot in range(len(node.operands)))
         found = _effect(node, operands, catalog)
-        if found is None or node.custom_function:
+        if found is None or (node.custom_function and SAMPLED_BACKWARD not in node.regions):
             unmodelled.append(node.name)
         effect = _within_regions(node, found or _unknown(node, operands))
         effects[node.name] = effect
@@ -117,14 +117,18 @@ def _unknown(node: Node, operands: tuple[Signal | None, ...]) -> Effect:
 
 
 def _within_regions(node: Node, effect: Effect) -> Effect:
-    """The Jacobians that autograd sees: zero inside no_grad, unknown inside a custom Function; the values are as they are."""
+    """The Jacobians that autograd sees: zero inside no_grad, unknown inside a custom Function; the values are as they are.
+
+    A backward that was sampled, and was the derivative of its forward, has a forecast and still no bound.
+    """
     if node.custom_function:
-        seen, pull = replace(UNKNOWN, why=f"the backward of autograd.Function {node.custom_function} is user code"), None
-    elif "no_grad" in node.regions:
-        seen, pull = replace(ZERO, why="inside no_grad"), _cut
-    else:
-        return effect
-    return Effect(effect.out, tuple(None if j is None else seen for j in effect.jac), None if pull is None else pull(len(effect.jac)))
+        seen = replace(UNKNOWN, why=f"the backward of autograd.Function {node.custom_function} is user code")
+        pull = effect.pull if SAMPLED_BACKWARD in node.regions else None
+        return Effect(effect.out, tuple(None if j is None else seen for j in effect.jac), pull)
+    if "no_grad" in node.regions:
+        cut = replace(ZERO, why="inside no_grad")
+        return Effect(effect.out, tuple(None if j is None else cut for j in effect.jac), _cut(len(effect.jac)))
+    return effect
 
 
 def _cut(slots: int) -> Pull:

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 CUSTOM_FUNCTION = "custom_backward:"
 """The region of the calls that a custom ``autograd.Function`` makes; its name follows."""
+SAMPLED_BACKWARD = "sampled_backward"
+"""The region of such calls when the function's backward was seen to be the derivative of its forward, at random points."""
 
 _DRAWING = """
 rand randn randint randperm random dropout bernoulli binomial multinomial normal uniform exponential cauchy geometric gumbel poisson

@@ -12,7 +12,7 @@ from torch.fx import GraphModule
 from torch.fx import Node as FxNode
 from torch.fx.node import map_arg
 
-from netaudit.graph import CUSTOM_FUNCTION
+from netaudit.graph import CUSTOM_FUNCTION, SAMPLED_BACKWARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,9 @@ class _Walk:
     def _record(self, node: FxNode, args: Any, kwargs: Any, regions: frozenset[str], prefix: str) -> Value:
         name = node.name if node.name not in self._names else prefix + node.name
         self._names.add(name)
-        custom = (node.meta.get("custom") or {}).get(CUSTOM_FUNCTION)
+        marks = node.meta.get("custom") or {}
+        custom = {CUSTOM_FUNCTION + marks[CUSTOM_FUNCTION]} if CUSTOM_FUNCTION in marks else set()
+        custom |= {SAMPLED_BACKWARD} if marks.get(SAMPLED_BACKWARD) else set()
         self.calls.append(
             Call(
                 name,
@@ -135,7 +137,7 @@ class _Walk:
                 node.meta.get("val"),
                 node.meta.get("stack_trace") or "",
                 tuple((path, _type_name(kind)) for path, kind in (node.meta.get("nn_module_stack") or {}).values()),
-                regions | {CUSTOM_FUNCTION + custom} if custom else regions,
+                regions | custom,
             )
         )
         return Value(name)

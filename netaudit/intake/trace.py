@@ -18,7 +18,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
 
 from netaudit.errors import TraceError
-from netaudit.graph import CUSTOM_FUNCTION
+from netaudit.intake.functions import marked_functions
 from netaudit.intake.usercode import shown
 from netaudit.intake.wrap import Alone, Flat, WithLoss, leaves_of
 
@@ -90,7 +90,7 @@ def _ladder(wrapper: Flat, flat: tuple[Tensor, ...], has_loss: bool, notes: Sequ
 
 def _export(wrapper: Flat, flat: tuple[Tensor, ...], has_loss: bool, notes: Sequence[str]) -> Traced:
     said = io.StringIO()
-    with _marked_functions(), torch.fx.traceback.preserve_node_meta(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    with marked_functions(), torch.fx.traceback.preserve_node_meta(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         program = torch.export.export(wrapper, flat, strict=False)
     sys.stderr.write(said.getvalue())  # the user's own prints; a failed export's dumps of the graph are dropped
     named = dict(wrapper.named_parameters(remove_duplicate=False)) | dict(wrapper.named_buffers(remove_duplicate=False))
@@ -148,7 +148,7 @@ class _Callable:
 def _make_fx(wrapper: Flat, flat: tuple[Tensor, ...], has_loss: bool, notes: Sequence[str]) -> Traced:
     from torch.fx.experimental.proxy_tensor import make_fx  # seconds to import, and rarely needed
 
-    with _marked_functions(), torch.fx.traceback.preserve_node_meta():
+    with marked_functions(), torch.fx.traceback.preserve_node_meta():
         module = make_fx(
             _Callable(wrapper),
             pre_dispatch=True,
@@ -209,23 +209,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(previous)
-
-
-@contextlib.contextmanager
-def _marked_functions() -> Iterator[None]:
-    """Annotate every call made inside a custom autograd.Function with the function's name."""
-    function = torch.autograd.Function
-    original: Any = function.__dict__["apply"]
-
-    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        with torch.fx.traceback.annotate({CUSTOM_FUNCTION: cls.__name__}):
-            return original.__func__(cls, *args, **kwargs)
-
-    function.apply = classmethod(apply)  # type: ignore[assignment,method-assign]  # undone below
-    try:
-        yield
-    finally:
-        function.apply = original  # type: ignore[method-assign]  # what was there
 
 
 def _reason(error: BaseException) -> str:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from netaudit.facts import derive
+from netaudit.flow import flow
 from netaudit.graph import Graph
 from netaudit.intake.interpret import call
 from netaudit.intake.lower import Lowered, lower
 from netaudit.intake.subject import Subject
 from netaudit.intake.trace import trace
+from netaudit.intake.weights import Assumed, leaves
+from netaudit.pack import installed
 
 HERE = inspect.getsourcefile(lambda: None) or ""
 
@@ -211,6 +217,45 @@ def test_a_custom_function_is_marked() -> None:
     marked = [n for n in graph.nodes if any(r.startswith("custom_backward:") for r in n.regions)]
     assert [n.op for n in marked] == ["aten.round"]
     assert Straight.apply(torch.ones(1)).item() == 1.0  # type: ignore[no-untyped-call]  # torch's own signature
+
+
+class Gelu(torch.autograd.Function):
+    """Its backward is the derivative of its forward, constants written with few digits."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        y: Tensor = 0.5 * x * (1 + torch.erf(x / 1.41421356))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        slope: Tensor = 0.5 * (1 + torch.erf(x / 1.41421356)) + 0.39894 * x * torch.exp(-0.5 * x * x)
+        return grads[0] * slope
+
+
+class Needy(Gelu):
+    """Cannot be run alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        if x.dtype == torch.float64:
+            raise TypeError("single precision only")
+        ctx.save_for_backward(x)
+        return torch.nn.functional.gelu(x)
+
+
+@pytest.mark.parametrize(("function", "sampled"), [(Straight, False), (Gelu, True), (Needy, False)])
+def test_the_backward_of_a_custom_function_is_sampled(function: Any, sampled: bool) -> None:
+    """One that is the derivative of its forward has a forecast, and no bound; any other is unknown, and is counted."""
+    model = nn.Sequential(nn.Linear(6, 6), Calls(function.apply), nn.Linear(6, 2))
+    found = lowered(model, torch.randn(4, 6))
+    facts = derive(found.graph, leaves(found, Assumed(True)), installed())
+    swept = flow(facts)
+    assert (swept.params["0.weight"].forecast is not None) is sampled
+    assert (facts.coverage == 1.0) is sampled
+    assert swept.params["0.weight"].bound == math.inf
 
 
 def test_tied_weights_are_one_parameter_with_two_names() -> None:
