@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .check import Audit, Check, Remark, check
-from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, error_of, ever_reached
+from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, doubts_of, error_of, ever_reached
 from .finding import Evidence, Remedy, Step
 from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Where
 from .paths import Run, against_usual, backward_run, blocks, entry, forward_path, forward_run, rms
@@ -127,6 +127,7 @@ __all__ = [
     "check",
     "constant",
     "cotangent",
+    "doubts_of",
     "down",
     "elementwise",
     "elementwise_on",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .doubt import NARROW
+
 if TYPE_CHECKING:  # rules load this, and are to load fast
     from .flow import Flow
 
@@ -16,9 +18,18 @@ EXPLODING = 2.0
 
 
 def error_of(flow: Flow, param: str) -> float:
-    """Decades by which the forecast of a parameter's gradient may be wrong: what passes a limit by less is not claimed."""
-    del flow, param  # one error for all
-    return FORECAST_ERROR
+    """Decades by which the forecast of a parameter's gradient may be wrong: what passes a limit by less is not claimed.
+
+    A factor of two, of four where an assumption is thin on the way of its gradient, more where narrow layers multiply.
+    """
+    doubt = flow.params[param].doubt
+    return max(FORECAST_ERROR * (2.0 if doubt.causes else 1.0), doubt.spread)
+
+
+def doubts_of(flow: Flow, param: str) -> tuple[str, ...]:
+    """Why the forecast of a parameter's gradient has a wider error than a factor of two, in words."""
+    doubt = flow.params[param].doubt
+    return tuple(sorted(doubt.causes | ({NARROW} if doubt.spread > FORECAST_ERROR else set())))
 
 
 def ever_reached(now: Flow, later: Flow | None) -> frozenset[str]:

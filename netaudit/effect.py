@@ -60,11 +60,17 @@ UNKNOWN = Jacobian(inf, "unknown", "no transfer describes this op")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Effect:
-    """What a transfer returns: the output's signal, a Jacobian per operand (None in an empty slot), the modelled pull-back."""
+    """What a transfer returns: the output's signal, a Jacobian per operand (None in an empty slot), the modelled pull-back.
+
+    ``caveats``: where the model's assumptions (many independent entries, wide layers) are thin at this call, in a few words.
+    ``normalises``: the output's size does not depend on the input's; fluctuations of earlier layers end there.
+    """
 
     out: Signal
     jac: tuple[Jacobian | None, ...]
     pull: Pull | None = None
+    caveats: tuple[str, ...] = ()
+    normalises: bool = False
 
 
 Body: TypeAlias = Callable[..., Effect]

@@ -124,7 +124,7 @@ def _within_regions(node: Node, effect: Effect) -> Effect:
     if node.custom_function:
         seen = replace(UNKNOWN, why=f"the backward of autograd.Function {node.custom_function} is user code")
         pull = effect.pull if SAMPLED_BACKWARD in node.regions else None
-        return Effect(effect.out, tuple(None if j is None else seen for j in effect.jac), pull)
+        return replace(effect, jac=tuple(None if j is None else seen for j in effect.jac), pull=pull)
     if "no_grad" in node.regions:
         cut = replace(ZERO, why="inside no_grad")
         return Effect(effect.out, tuple(None if j is None else cut for j in effect.jac), _cut(len(effect.jac)))
@@ -149,7 +149,7 @@ def _with_folded_model(node: Node, effect: Effect, operands: tuple[Signal | None
     last = effects[node.folded[-1].name].out
     if last.moments is None:
         return effect
-    return Effect(replace(effect.out, moments=last.moments), effect.jac, lambda g: _pulled_through(node, effects, g))
+    return replace(effect, out=replace(effect.out, moments=last.moments), pull=lambda g: _pulled_through(node, effects, g))
 
 
 def _pulled_through(node: Node, effects: Mapping[str, Effect], g: Cotangent) -> tuple[Cotangent | None, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, isinf, log10, sqrt
 from typing import Literal, TypeAlias
 
 import numpy as np
 
+from .doubt import NO_DOUBT, SHARED, Doubt
 from .facts import Facts
 from .graph import Node
 from .moments import Cotangent, accumulate, constant, cotangent, independent
@@ -25,13 +26,15 @@ class Gradient:
 
     ``bound``: PROVED log of its l2 norm, inf if there is none; ``forecast``: MODELLED log of its RMS, None when unknown,
     -inf when it is zero; ``via``: the user that carries most of it back, by forecast where there is one, else by bound;
-    ``share``: the part of the energy sent by all users that it carries, MODELLED, None when unknown or there is none.
+    ``share``: the part of the energy sent by all users that it carries, MODELLED, None when unknown or there is none;
+    ``doubt``: what thins the assumptions of the forecast on that way.
     """
 
     bound: float
     forecast: float | None
     via: str | None = None
     share: float | None = None
+    doubt: Doubt = NO_DOUBT
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -106,7 +109,7 @@ def flow(facts: Facts) -> Flow:
             _seed(sweep, facts, head, seed)
     gradients: dict[str, Gradient] = {}
     for node in reversed(graph.nodes):
-        gradients[node.name] = _visit(node, facts, sweep, reached)
+        gradients[node.name] = _visit(node, facts, sweep, reached, gradients)
     params = {key: gradients[info.node] for key, info in graph.params.items()}
     return Flow(facts, seed, gradients, params, reached, _reference(facts) if seed == "unit" else 0.0)
 
@@ -158,7 +161,7 @@ def _reached(facts: Facts) -> frozenset[str]:
     return frozenset(found)
 
 
-def _visit(node: Node, facts: Facts, sweep: _Sweep, reached: frozenset[str]) -> Gradient:
+def _visit(node: Node, facts: Facts, sweep: _Sweep, reached: frozenset[str], behind: Mapping[str, Gradient]) -> Gradient:
     bounds, parts = sweep.bounds.pop(node.name, []), sweep.parts.pop(node.name, [])
     if not parts or node.name not in reached:
         return Gradient(NEVER, NEVER)
@@ -169,7 +172,45 @@ def _visit(node: Node, facts: Facts, sweep: _Sweep, reached: frozenset[str]) -> 
     effect = facts.effects.get(node.name)
     if effect is not None:
         _send_on(node, facts, sweep, bound, total, exponent)
-    return Gradient(bound, forecast, via, share)
+    doubt = NO_DOUBT if via is None else _in_front(via, facts, reached, behind)
+    uses = _uses_in_series(node, parts, facts)
+    if forecast is not None and uses:
+        forecast, doubt = forecast + 0.5 * _coherence(uses), doubt.because(SHARED)
+    return Gradient(bound, forecast, via, share, doubt)
+
+
+def _in_front(user: str, facts: Facts, reached: frozenset[str], behind: Mapping[str, Gradient]) -> Doubt:
+    """The doubt of a gradient that came through a call: the call's own caveats, and those of what it was multiplied with."""
+    node, effect = facts.nodes[user], facts.effects[user]
+    beside = (c for name in node.inputs if name not in reached and name in facts.effects for c in facts.effects[name].caveats)
+    weights = [shape for name in node.inputs if facts.nodes[name].op == "parameter" and len(shape := facts.nodes[name].shape) > 1]
+    width = min((shape[1] if shape[1] > 1 else shape[0] for shape in weights), default=None)  # of the layer it comes back to
+    return behind[user].doubt.through((*effect.caveats, *beside), width, normalises=effect.normalises)
+
+
+def _uses_in_series(node: Node, parts: list[tuple[Cotangent | None, float, str]], facts: Facts) -> list[float]:
+    """The log10 RMS that each use of a parameter sends, where the result of one use goes into another; else nothing."""
+    users = {user for _, _, user in parts}
+    if node.op != "parameter" or len(users) < 2:
+        return []
+    behind: set[str] = set()
+    for later in facts.graph.nodes:
+        follows = not behind.isdisjoint(later.inputs)
+        if follows and later.name in users:
+            return [_log_rms(part, exponent) for part, exponent, _ in parts if part is not None]
+        if follows or later.name in users:
+            behind.add(later.name)
+    return []
+
+
+def _coherence(logs: Sequence[float]) -> float:
+    """log10 of how much more the uses of one weight add up to in amplitude than as independent tensors.
+
+    Inputs and gradients of layers in series resemble each other by an unknown amount: the truth lies between the two, and the
+    forecast takes the geometric middle.
+    """
+    known = [log for log in logs if log > NEVER]
+    return _log_sum(known) - 0.5 * _log_sum(2.0 * log for log in known) if known else 0.0
 
 
 def _send_on(node: Node, facts: Facts, sweep: _Sweep, bound: float, total: Cotangent | None, exponent: float) -> None:

@@ -8,7 +8,7 @@ from math import inf, isfinite, log10
 
 from tabulate import tabulate
 
-from netaudit.claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, error_of
+from netaudit.claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, doubts_of, error_of
 from netaudit.facts import Facts
 from netaudit.flow import Flow
 
@@ -52,6 +52,8 @@ def flags(found: Forecast, name: str) -> tuple[str, ...]:
         marks.append("vanishing")
     elif s is not None and s > EXPLODING + error_of(found.flow, name):
         marks.append("exploding")
+    if gradient is not None and gradient > -inf:
+        marks += doubts_of(found.flow, name)
     return tuple(marks)
 
 
@@ -93,7 +95,7 @@ def _row(found: Forecast, name: str) -> tuple[str, ...]:
         "?" if gradient is None else short(gradient),
         "?" if s is None else short(s),
         *measured,
-        " ".join(flags(found, name)),
+        ", ".join(flags(found, name)),
     )
 
 

@@ -12,6 +12,9 @@ from .common import first_slots, no_gradient, node_count, real, root
 from .linear import by_bias
 from .norm import affine, by_scale, largest_scale, norm_jacobian, per_channel, scaled_range
 
+ENOUGH_SAMPLES = 64
+"""Values of a channel below which its statistics, and what they take out of a gradient, are no longer those of many."""
+
 
 @transfer(
     "aten.batch_norm", "aten.native_batch_norm", "aten._native_batch_norm_legit", "aten.cudnn_batch_norm",
@@ -39,7 +42,8 @@ def batch_norm(
     norm = largest_scale(weight) if count > 1 else 0.0
     by_beta = None if bias is None else by_bias(Signal(shape), node.shape)
     jac = (norm_jacobian(norm, eps, count, centred=True), by_scale(weight, node.shape, peak), by_beta, *rest)
-    return first_slots(node, Effect(Signal(node.shape, values, None, moments), jac, pull))
+    few = ("few samples",) if count < ENOUGH_SAMPLES else ()
+    return first_slots(node, Effect(Signal(node.shape, values, None, moments), jac, pull, few, normalises=True))
 
 
 def _with_running_statistics(node: Node, x: Signal, weight: Signal | None, bias: Signal | None, mean: Signal | None, var: Signal) -> Effect:

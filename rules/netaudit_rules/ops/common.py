@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf, isinf, prod, sqrt
 
 import numpy as np
@@ -203,14 +204,14 @@ def known(array: NDArray[np.float64]) -> Var:
 def first_slots(node: Node, effect: Effect) -> Effect:
     """An effect cut to the slots that a call has: trailing optional operands may be left out."""
     n, pull = len(node.operands), effect.pull
-    return Effect(effect.out, effect.jac[:n], None if pull is None else lambda g: pull(g)[:n])
+    return replace(effect, jac=effect.jac[:n], pull=None if pull is None else lambda g: pull(g)[:n])
 
 
 def padded(effect: Effect, *, before: int = 0, after: int = 0) -> Effect:
     """An effect on some slots of a call, with empty slots put around them."""
     left, right = (None,) * before, (None,) * after
     pull = effect.pull
-    return Effect(effect.out, (*left, *effect.jac, *right), None if pull is None else lambda g: (*left, *pull(g), *right))
+    return replace(effect, jac=(*left, *effect.jac, *right), pull=None if pull is None else lambda g: (*left, *pull(g), *right))
 
 
 def ranged(signal: Signal) -> Signal:

@@ -11,6 +11,9 @@ from netaudit import Effect, Interval, Node, Signal, Var, modelled, transfer, up
 from .common import finite_product, integer, ints
 from .linear import by_bias, by_input, by_weight
 
+ENOUGH_TERMS = 4
+"""Weights of an output below which a channel's scale varies so much that the mean of its inverse square is no guide."""
+
 
 def _geometry(node: Node, dims: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     stride, dilation = (ints(node.args.get(name, 1), dims) for name in ("stride", "dilation"))
@@ -81,7 +84,8 @@ def _conv_effect(node: Node, x: Signal, weight: Signal, bias: Signal | None, *, 
     size = float("inf")
     if weight.norms is not None and rank:
         size = up(finite_product(weight.norms.row_l1, x.range.magnitude) + (bias.range.magnitude if bias is not None else 0.0))
-    return Effect(Signal(node.shape, Interval(-size, size), None, moments), jac[: len(node.operands)], pull)
+    thin = ("low fan-in",) if prod(weight.shape[1:]) < ENOUGH_TERMS else ()
+    return Effect(Signal(node.shape, Interval(-size, size), None, moments), jac[: len(node.operands)], pull, thin)
 
 
 @transfer(

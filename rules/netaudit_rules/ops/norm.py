@@ -123,7 +123,7 @@ def _normalised(
     moments, pull = modelled(model, x, weight, bias)
     values, rows = scaled_range(node, peak, weight, bias, RowNorm(up(sqrt(count)), over))
     jac = (norm_jacobian(norm, eps, count, centred=centred), by_scale(weight, node.shape, peak), by_bias(bias, node.shape))
-    return first_slots(node, Effect(ranged(Signal(node.shape, values, rows, moments)), jac, pull))
+    return first_slots(node, Effect(ranged(Signal(node.shape, values, rows, moments)), jac, pull, normalises=True))
 
 
 @transfer(
@@ -212,7 +212,7 @@ def per_channel(
     values, _ = scaled_range(node, peak, weight, bias, None)
     by_beta = None if bias is None else by_bias(Signal(shape), node.shape)
     jac = (norm_jacobian(norm, eps, count, centred=True), by_scale(weight, node.shape, peak), by_beta, *rest)
-    return first_slots(node, Effect(Signal(node.shape, values, None, moments), jac, pull))
+    return first_slots(node, Effect(Signal(node.shape, values, None, moments), jac, pull, normalises=True))
 
 
 @transfer(

@@ -77,6 +77,10 @@ def _glu_gain(r: float, low: float, high: float) -> float:
     return up(up(max(s * hypot(1.0, r * (1.0 - s)) for s in points)))
 
 
+SHORT = 16
+"""Terms of an inner product of activations up to which it is far from Gaussian: keys of few dimensions."""
+
+
 @transfer(
     "aten.matmul", "aten.mm", "aten.bmm", "aten.mv", "aten.dot", "aten.vdot",
     source="d(XY) = dX Y + X dY; jointly sqrt(||X||^2 + ||Y||^2)", degree="2 in two variables, 1 in each",
@@ -90,7 +94,8 @@ def matmul(node: Node, x: Signal, y: Signal) -> Effect:
     rows = None
     if not isinf(_factor_norm(y)) and x.rows is not None and len(y.shape) > 1 and len(node.shape) == len(x.shape):
         rows = RowNorm(up(x.norm_bound((-1,)) * _factor_norm(y)), (-1,))
-    return Effect(ranged(Signal(node.shape, Interval(-up(size), up(size)), rows, moments)), jac, pull)
+    thin = ("short contraction",) if x.shape and x.shape[-1] <= SHORT and not (x.constant or y.constant) else ()
+    return Effect(ranged(Signal(node.shape, Interval(-up(size), up(size)), rows, moments)), jac, pull, thin)
 
 
 @transfer("aten.inner", source="z_ab = <x_a, y_b>: ||J_x|| = ||Y||", degree="2 in two variables, 1 in each")

@@ -126,6 +126,10 @@ UNIFORM = _source("aten.rand", "aten.rand_like", mean_square=1 / 3, mean=0.5, va
 NORMAL = _source("aten.randn", "aten.randn_like", mean_square=1.0, mean=0.0, values=Interval(-inf, inf), doc="Standard normal numbers.")
 
 
+FEW_DRAWS = 64
+"""Draws up to which one pass may be far from the mean over many: whole branches dropped by sample (stochastic depth)."""
+
+
 @transfer("aten.bernoulli", "aten.bernoulli_", source="0 or 1", kinks="no gradient passes")
 def bernoulli(node: Node, x: Signal, *rest: Signal | None) -> Effect:
     """0 or 1 with the given probability: no gradient passes."""
@@ -134,7 +138,8 @@ def bernoulli(node: Node, x: Signal, *rest: Signal | None) -> Effect:
         p = min(max(x.moments.mean, 0.0), 1.0)
     moments, _ = modelled(lambda: Var(random_numbers(node.shape, p, p)))
     jac = tuple(None if o is None else no_gradient("a draw") for o in (x, *rest))
-    return Effect(Signal(node.shape, Interval(0.0, 1.0), None, moments), jac, lambda _g: (None,) * len(node.operands))
+    few = ("rare draws",) if prod(node.shape) <= FEW_DRAWS else ()
+    return Effect(Signal(node.shape, Interval(0.0, 1.0), None, moments), jac, lambda _g: (None,) * len(node.operands), few)
 
 
 def _filled(*ops: str, value: float) -> Transfer:

@@ -186,7 +186,7 @@ def cumsum(node: Node, x: Signal) -> Effect:
     moments, pull = modelled(lambda v: v.along(axis, np.tril(np.ones((n, n)))), x)
     jac = linear_jacobian(up(up(0.5 / sin(pi / (4 * n + 2)))), f"1 / (2 sin(pi / (4 n + 2))), n = {n}")
     values = (x.range * Interval(1.0, float(max(n, 1)))).hull(x.range)
-    return Effect(Signal(node.shape, values, None, moments), (jac,), pull)
+    return Effect(Signal(node.shape, values, None, moments), (jac,), pull, ("running sums",))
 
 
 @transfer("aten.diff", source="2 cos(pi / 2n) < 2 each time", degree="1")
