@@ -1,6 +1,7 @@
 """The forecast against measurement on 86 models, and 60 more: how many parameters have a gradient within a factor of two.
 
 usage: python tests/benchmarks/bench_forecast.py [--models held-out] [--cotangent unit|ce] [--truth DIR] [--only NAME ...] [--draws 3]
+                                                 [--without PART ...]
 
 The cotangent is random with unit RMS at the model's first output, or that of a mean cross-entropy over it against uniform labels
 (``ce``); inputs are N(0, 1) or uniform tokens, train mode. Truth: RMS of each parameter's gradient over ``--draws`` seeds of
@@ -31,18 +32,29 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # run from a checkout, installed or not
 
+import netaudit.flow as flow_module
 from netaudit.claims import FORECAST_ERROR, doubts_of, error_of
 from netaudit.facts import derive
 from netaudit.flow import flow
+from netaudit.intake import functions
 from netaudit.intake.heads import Head, with_head
 from netaudit.intake.lower import lower
 from netaudit.intake.subject import Subject
 from netaudit.intake.trace import trace
 from netaudit.intake.weights import Assumed, leaves
+from netaudit.moments import algebra, normalise
 from netaudit.pack import Catalog, installed
 from netaudit.probe import measured_gradients
 
 ZERO = 1e-4
+ABLATIONS: Mapping[str, tuple[Any, str, Callable[..., Any]]] = {
+    "law-of-sums": (algebra, "law_of_sum", lambda *_: None),
+    "joint-masks": (algebra, "handed_back", lambda g, *_: g),
+    "tangential": (normalise, "tangential", lambda g, *_: g),
+    "uses-in-series": (flow_module, "_coherence", lambda _: 0.0),
+    "sampled-backward": (functions, "backward_is_derivative", lambda *_: False),
+}
+"""Parts of the theory that ``--without`` leaves out: the name it is looked up by, and what stands in for it."""
 Maker: TypeAlias = Callable[[], tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]
 ZOO = runpy.run_path(str(Path(__file__).with_name("zoo.py")))
 SETS: Mapping[str, Mapping[str, Mapping[str, Maker]]] = {"development": ZOO["FAMILIES"], "held-out": ZOO["HELD_OUT"]}
@@ -227,12 +239,16 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, help="folder of NAME.COTANGENT.json")
     parser.add_argument("--models", choices=tuple(SETS), default="development")
     parser.add_argument("--cotangent", choices=("unit", "ce"), default="unit")
+    parser.add_argument("--without", choices=tuple(ABLATIONS), nargs="*", default=[], help="leave parts of the theory out")
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--draws", type=int, default=3)
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     catalog = installed()
+    for part in args.without:
+        where, name, stand_in = ABLATIONS[part]
+        setattr(where, name, stand_in)
     scores: dict[str, list[Score]] = {}
     for family, models in SETS[args.models].items():
         for name, maker in models.items():
