@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from netaudit.moments import along, kernels, windows
 from netaudit.moments import gather as picks
-from netaudit.moments.cotangent import Cotangent, Euler, cotangent
+from netaudit.moments.cotangent import Cotangent, Echo, Euler, Term, cotangent
 from netaudit.moments.kernels import Array, Kernel
 from netaudit.moments.modelled import Modelled
 from netaudit.moments.normalise import centred
@@ -196,7 +196,23 @@ def map_axis(x: Moments, axis: int, matrix: Array) -> Modelled:
     """A known matrix applied along an axis."""
     x = x.settled
     out = of(along.mapped(x.kernel, axis, matrix), positive=x.positive and bool((matrix >= 0).all()))
-    return Modelled(out, lambda g: (cotangent(along.mapped(g.kernel, axis, matrix.T), _unless(g.euler, axis)),))
+
+    def pull(g: Cotangent) -> tuple[Cotangent]:
+        terms = tuple(_mapped_back(term, axis, matrix) for term in g.terms)
+        return (Cotangent(terms, _unless(g.euler, axis)),)
+
+    return Modelled(out, pull)
+
+
+def _mapped_back(term: Term, axis: int, matrix: Array) -> Term:
+    """``A' G`` along an axis; where A keeps the size it remembers G, beside which it may be added."""
+    kernel = along.mapped(term.resolve(), axis, matrix.T)
+    echo = None
+    if term.slope is None and matrix.shape[0] == matrix.shape[1]:
+        origin, mixed = (term.origin, kernels.doubled(term.view.kernel)) if term.echo is None else (term.echo.origin, term.echo.mixed)
+        echo = Echo(origin, along.mapped_once(mixed, axis, matrix.T))
+        kernel = along.mapped(term.view.kernel, axis, matrix.T)
+    return Term(View(kernels.centred_at_zero(kernel)), object(), term.gain if echo is not None else 1.0, None, echo)
 
 
 def gather(x: Moments, axis: int, ids: NDArray[np.integer]) -> Modelled:

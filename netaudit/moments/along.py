@@ -190,6 +190,20 @@ def mapped(kernel: Kernel, axis: int, matrix: Array) -> Kernel:
     return Kernel(sizes, replaced(kernel.cuts, axis, (out,)), np.concatenate(parts, axis), kernel.mean * mean_sum)
 
 
+def mapped_once(kernel: Kernel, axis: int, matrix: Array) -> Kernel:
+    """``E[(A X)_i X_j]``, made symmetric, for a known square ``A``: ``mean_i A_ii D + mean_i r_i C[different]`` and so on."""
+    kernel = explicit(collapsed(kernel, axis), axis)
+    n = matrix.shape[0]
+    same = np.take(kernel.second, [0], axis)
+    different = np.take(kernel.second, [1], axis) if kernel.varies(axis) else same
+    fluctuation = same - different
+    trace, total = float(np.trace(matrix)), float(matrix.sum())
+    parts = [trace / n * fluctuation + total / n * different]
+    if n > 1:
+        parts.append((total - trace) / (n * (n - 1)) * fluctuation + total / n * different)
+    return Kernel(kernel.sizes, kernel.cuts, np.concatenate(parts, axis), np.zeros((1,) * kernel.rank))
+
+
 def _row_statistics(matrix: Array) -> tuple[float, float, float, float, float]:
     out = matrix.shape[0]
     rows, columns = matrix.sum(1), matrix.sum(0)

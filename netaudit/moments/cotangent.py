@@ -26,13 +26,22 @@ class Slope:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Echo:
+    """``R = A G`` for a known linear map A of the cotangent G of ``origin``: ``mixed`` holds ``E[R_i G_j + G_i R_j]`` by state."""
+
+    origin: object
+    mixed: Kernel
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Term:
-    """``gain * slope(root) * G`` with ``G`` the cotangent of ``origin``."""
+    """``gain * slope(root) * G`` with ``G`` the cotangent of ``origin``; ``echo`` if it is a known map of an earlier one."""
 
     view: View
     origin: object
     gain: float = 1.0
     slope: Slope | None = None
+    echo: Echo | None = None
 
     def resolve(self) -> Kernel:
         """The term's kernel: slope and cotangent are modelled as independent."""
@@ -116,7 +125,7 @@ class Cotangent:
 
 def _times(term: Term, slope: Slope) -> Term:
     if term.slope is None:
-        return replace(term, slope=slope)
+        return replace(term, slope=slope, echo=None)
     if term.slope.law is not slope.law:  # slopes on two roots are independent: only those on one multiply point by point
         return Term(View(term.resolve()), object(), 1.0, slope)
     weight = term.slope.weight if slope.weight is None else slope.weight
@@ -155,13 +164,31 @@ def accumulate(parts: Iterable[Cotangent]) -> Cotangent:
     for part in parts:
         for term in part.terms:
             merged.setdefault(term.origin, []).append(term)
-    terms = tuple(_coherent(group) for group in merged.values())
+    terms = _with_echoes([_coherent(group) for group in merged.values()])
     axes = {part.euler.axis if part.euler else None for part in parts}
     euler = None
     if len(axes) == 1 and None not in axes:
         euler = Euler(parts[0].euler.axis if parts[0].euler else 0, max(p.euler.share for p in parts if p.euler))
     result = Cotangent(terms, euler)
     return result if len(terms) <= MAX_TERMS else cotangent(result.kernel, euler)
+
+
+def _with_echoes(terms: Sequence[Term]) -> tuple[Term, ...]:
+    """Terms that meet the cotangent they are a map of: ``pool(x) - x`` sends back ``A G - G``, which is small where A keeps G.
+
+    What the two share is a term of its own, with a kernel of either sign: part of a sum, not a tensor.
+    """
+    plain = {term.origin: term for term in terms if term.slope is None}
+    result: list[Term] = []
+    for term in terms:
+        met = plain.get(term.echo.origin) if term.echo is not None and term.slope is None else None
+        if term.echo is None or met is None or met.view.sizes != term.echo.mixed.sizes:
+            result.append(term)
+            continue
+        mixed, factor = term.echo.mixed, term.gain * met.gain
+        shared = Kernel(mixed.sizes, mixed.cuts, mixed.second * factor, np.zeros((1,) * mixed.rank))
+        result += [replace(term, echo=None), Term(View(shared), object())]
+    return tuple(result)
 
 
 def _coherent(terms: list[Term]) -> Term:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from netaudit.moments import Var, cotangent, independent, joined, of, record
 from netaudit.moments.cotangent import Cotangent, Euler, Slope
-from netaudit.moments.state import Law, Moments
+from netaudit.moments.state import Law, Moments, View
 
 N = (64, 32)
 
@@ -73,3 +75,36 @@ def test_a_maximum_over_joined_parts_selects_as_over_the_whole() -> None:
         assert one is not None
         assert other is not None
         assert one.mean_square == pytest.approx(other.mean_square, rel=1e-6)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 1000), share=st.floats(0.0, 0.9), weight=st.floats(-1.5, 1.5))
+def test_a_known_map_beside_the_identity_shares_its_cotangent(seed: int, share: float, weight: float) -> None:
+    """``A x + w x`` sends back ``A' G + w G``: its energy and its sum over the axis, against the matrices themselves."""
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(2, 7))
+    matrix = rng.random((size, size))
+    matrix /= matrix.sum(1, keepdims=True)
+    covariance = share * np.ones((size, size)) + (1 - share) * np.eye(size)
+    back = matrix.T + weight * np.eye(size)
+    expected = back @ covariance @ back.T
+    x = of(independent((3, size)))
+    g = record(lambda a, b: a + b, of(independent((3, size), 1.0 - share)), of(independent((3, 1), share))).out
+    pulled = record(lambda v: v.along(1, matrix) + v.scale(weight), x).pull(cotangent(g.kernel))[0]
+    assert pulled is not None
+    assert pulled.mean_square == pytest.approx(np.trace(expected) / size)
+    summed = record(lambda v: v.sum(1), Moments(View(pulled.kernel))).out
+    assert summed.mean_square == pytest.approx(expected.sum(), abs=1e-9)
+
+
+def test_what_an_average_and_the_identity_send_back_cancels() -> None:
+    """``mean of neighbours - x``: a constant shift of x changes nothing, its gradient is zero exactly."""
+    matrix = np.array([[0.5, 0.5, 0.0, 0.0], [0.25, 0.5, 0.25, 0.0], [0.0, 0.25, 0.5, 0.25], [0.0, 0.0, 0.5, 0.5]])
+
+    def difference(v: Var, b: Var) -> Var:
+        shifted = v + b
+        return shifted.along(1, matrix) - shifted
+
+    pulled = record(difference, of(independent((3, 4))), of(independent((3, 1)))).pull(cotangent(independent((3, 4))))
+    assert pulled[1] is not None
+    assert pulled[1].mean_square == pytest.approx(0.0, abs=1e-12)

@@ -3,6 +3,7 @@
 from netaudit.moments.kernels.combine import (
     aligned,
     centred_at_zero,
+    doubled,
     expanded,
     permuted,
     product,
@@ -30,6 +31,7 @@ __all__ = [
     "collapsed",
     "common_cut",
     "constant",
+    "doubled",
     "expanded",
     "explicit",
     "from_array",

@@ -57,6 +57,11 @@ def scaled(kernel: Kernel, factor: float) -> Kernel:
     return Kernel(kernel.sizes, kernel.cuts, kernel.second * (factor * factor), kernel.mean * factor)
 
 
+def doubled(kernel: Kernel) -> Kernel:
+    """``E[X_i X_j + X_j X_i]``."""
+    return Kernel(kernel.sizes, kernel.cuts, 2.0 * kernel.second, kernel.mean)
+
+
 def centred_at_zero(kernel: Kernel) -> Kernel:
     """The same second moments with the mean forgotten: what a cotangent is."""
     return Kernel(kernel.sizes, kernel.cuts, kernel.second, np.zeros((1,) * kernel.rank))
