@@ -29,10 +29,11 @@ class Catalog:
     packs: tuple[str, ...] = ()
 
 
-def installed(*, checks_only: bool = False) -> Catalog:
+def installed(*, checks_only: bool = False, beside: Iterable[ModuleType] = ()) -> Catalog:
     """The catalog of all packs with an entry point, the built-in one first.
 
-    ``checks_only`` leaves out modules under ``ops``: what a rule says can be printed without loading the analysis.
+    ``checks_only`` leaves out modules under ``ops``: what a rule says can be printed without loading the analysis. ``beside``
+    are packs that need not be installed, such as one under test.
 
     Raises:
         PackError: a pack cannot be imported, or two packs declare the same op or code.
@@ -46,7 +47,7 @@ def installed(*, checks_only: bool = False) -> Catalog:
             roots.append(entry.load())
         except Exception as error:
             raise PackError(f"pack {entry.name!r} ({entry.value}) cannot be imported: {error}", "fix or uninstall it") from error
-    return collect(roots, checks_only=checks_only)
+    return collect(dict.fromkeys((*roots, *beside)), checks_only=checks_only)
 
 
 def collect(roots: Iterable[ModuleType], *, checks_only: bool = False) -> Catalog:

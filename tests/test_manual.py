@@ -27,9 +27,3 @@ def test_a_page_and_the_table_name_every_rule() -> None:
         assert code in listed
         assert check.name in page(check)
         assert check.summary in page(check)
-
-
-def test_every_transfer_says_what_it_is_and_where_it_comes_from() -> None:
-    for op, transfer in installed().transfers.items():
-        assert transfer.doc, op
-        assert transfer.source, op

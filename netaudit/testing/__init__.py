@@ -1,7 +1,8 @@
 """What a pack needs to test itself: its ops against autograd and large samples, its checks against their own examples.
 
-``Case`` is one call of an op. ``applied`` traces it through the whole pipeline; ``broken_axioms``, ``search`` with ``unsound``
-and ``loose``, and ``misjudged`` say in sentences what is wrong, or nothing. ``codes`` audits a model written in a docstring.
+``trials`` is the whole of it: every claim of a pack as a test to run. Behind it, ``Case`` is one call of an op; ``applied`` traces
+it through the whole pipeline; ``broken_axioms``, ``search`` with ``unsound`` and ``loose``, and ``misjudged`` say in sentences what
+is wrong, or nothing. ``codes`` audits a model written in a docstring, ``facts_of`` derives the facts of a function.
 """
 
 from netaudit.testing.axioms import broken_axioms
@@ -10,12 +11,14 @@ from netaudit.testing.examples import codes, examples
 from netaudit.testing.points import inside, points
 from netaudit.testing.sampling import misjudged
 from netaudit.testing.search import Found, jacobians, local_gain, loose, search, unsound
+from netaudit.testing.trials import Trial, trials, trials_of_case, trials_of_check
 
 __all__ = [
     "Applied",
     "Case",
     "Found",
     "Law",
+    "Trial",
     "applied",
     "broken_axioms",
     "codes",
@@ -29,5 +32,8 @@ __all__ = [
     "normal",
     "points",
     "search",
+    "trials",
+    "trials_of_case",
+    "trials_of_check",
     "unsound",
 ]

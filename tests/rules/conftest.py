@@ -1,4 +1,4 @@
-"""The table of cases, gathered from ``cases/``, and what is worked out once for each: the traced op and the search."""
+"""The table of cases, gathered from ``cases/``, their trials, and their traced ops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from netaudit.pack import Catalog, installed
-from netaudit.testing import Applied, Case, Found, applied, search
+from netaudit.testing import Applied, Case, applied, trials_of_case
 
 
 def _table() -> tuple[Mapping[str, Case], tuple[str, ...]]:
@@ -35,9 +35,10 @@ CASES, SCALARS = _table()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes ``case_id`` runs on every case, one that takes ``scalar_id`` on those of scalar functions."""
-    if "case_id" in metafunc.fixturenames:
-        metafunc.parametrize("case_id", sorted(CASES), scope="session")
+    """A test that takes ``op_trial`` runs on all trials of all cases, one that takes ``scalar_id`` on the cases of scalar functions."""
+    if "op_trial" in metafunc.fixturenames:
+        catalog = installed()
+        metafunc.parametrize("op_trial", [trial for case in sorted(CASES) for trial in trials_of_case(CASES[case], catalog)], ids=str)
     if "scalar_id" in metafunc.fixturenames:
         metafunc.parametrize("scalar_id", SCALARS, scope="session")
 
@@ -50,11 +51,6 @@ def catalog() -> Catalog:
 @cache
 def _applied(case_id: str) -> Applied:
     return applied(CASES[case_id], installed())
-
-
-@cache
-def _found(case_id: str) -> Found:
-    return search(_applied(case_id))
 
 
 @pytest.fixture(scope="session")
@@ -84,15 +80,3 @@ def ops() -> Mapping[str, Applied]:
 def scalar(scalar_id: str) -> Applied:
     """A scalar function at work."""
     return _applied(scalar_id)
-
-
-@pytest.fixture
-def op(case_id: str) -> Applied:
-    """The op of a case at work, traced once for all tests."""
-    return _applied(case_id)
-
-
-@pytest.fixture
-def found(case_id: str) -> Found:
-    """The largest gains found for a case, searched once for all tests."""
-    return _found(case_id)
