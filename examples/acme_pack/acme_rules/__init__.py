@@ -1,0 +1,1 @@
+"""What netaudit should know of Acme's layers."""
