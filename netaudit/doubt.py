@@ -11,6 +11,9 @@ DEEP = 20
 NARROW = "narrow layers"
 UNNORMALISED = "deep without normalisation"
 SHARED = "one weight, used again and again"
+CANCELS = "nearly cancels"
+CANCELLED = 1.5
+"""Decades that are lost in a sum of gradients from which on its size hangs on how well the terms cancel."""
 _TWO_SIDED = 1.645
 """Standard deviations that hold 90 % of a normal variable."""
 
@@ -39,8 +42,12 @@ class Doubt:
             return Doubt(causes)
         if width is None:
             return Doubt(causes, self.variance, self.layers)
-        variance, layers = self.variance + 5.0 / max(width, 1), self.layers + 1
-        return Doubt(causes | ({UNNORMALISED} if layers > DEEP else set()), variance, layers)
+        return Doubt(causes, self.variance + 5.0 / max(width, 1), self.layers).at_least(self.layers + 1)
+
+    def at_least(self, layers: int) -> Doubt:
+        """The same with at least so many layers since the last normalisation."""
+        layers = max(layers, self.layers)
+        return Doubt(self.causes | ({UNNORMALISED} if layers > DEEP else set()), self.variance, layers)
 
     def because(self, *causes: str) -> Doubt:
         """The same with more causes."""

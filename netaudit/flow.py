@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, isinf, log10, sqrt
+from math import inf, isfinite, isinf, log10, prod, sqrt
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from .doubt import NO_DOUBT, SHARED, Doubt
+from .doubt import CANCELLED, CANCELS, NO_DOUBT, SHARED, Doubt
 from .facts import Facts
 from .graph import Node
 from .moments import Cotangent, accumulate, constant, cotangent, independent
@@ -108,8 +108,9 @@ def flow(facts: Facts) -> Flow:
         if head in facts.signals and facts.nodes[head].is_float:
             _seed(sweep, facts, head, seed)
     gradients: dict[str, Gradient] = {}
+    drawn = _drawn(facts)
     for node in reversed(graph.nodes):
-        gradients[node.name] = _visit(node, facts, sweep, reached, gradients)
+        gradients[node.name] = _visit(node, facts, sweep, reached, gradients, drawn)
     params = {key: gradients[info.node] for key, info in graph.params.items()}
     return Flow(facts, seed, gradients, params, reached, _reference(facts) if seed == "unit" else 0.0)
 
@@ -161,7 +162,9 @@ def _reached(facts: Facts) -> frozenset[str]:
     return frozenset(found)
 
 
-def _visit(node: Node, facts: Facts, sweep: _Sweep, reached: frozenset[str], behind: Mapping[str, Gradient]) -> Gradient:
+def _visit(
+    node: Node, facts: Facts, sweep: _Sweep, reached: frozenset[str], behind: Mapping[str, Gradient], drawn: Mapping[str, frozenset[str]]
+) -> Gradient:
     bounds, parts = sweep.bounds.pop(node.name, []), sweep.parts.pop(node.name, [])
     if not parts or node.name not in reached:
         return Gradient(NEVER, NEVER)
@@ -172,17 +175,42 @@ def _visit(node: Node, facts: Facts, sweep: _Sweep, reached: frozenset[str], beh
     effect = facts.effects.get(node.name)
     if effect is not None:
         _send_on(node, facts, sweep, bound, total, exponent)
-    doubt = NO_DOUBT if via is None else _in_front(via, facts, reached, behind)
+    doubt = NO_DOUBT if via is None else _in_front(via, {user for _, _, user in parts}, facts, behind, drawn)
     uses = _uses_in_series(node, parts, facts)
     if forecast is not None and uses:
         forecast, doubt = forecast + 0.5 * _coherence(uses), doubt.because(SHARED)
+    if forecast is not None and via is not None and _cancels(node, forecast, behind[via].forecast, facts.signals[via].count):
+        doubt = doubt.because(CANCELS)
     return Gradient(bound, forecast, via, share, doubt)
 
 
-def _in_front(user: str, facts: Facts, reached: frozenset[str], behind: Mapping[str, Gradient]) -> Doubt:
-    """The doubt of a gradient that came through a call: the call's own caveats, and those of what it was multiplied with."""
+def _cancels(node: Node, forecast: float, arrived: float | None, count: int) -> bool:
+    """Whether what arrives at a bias or a gain nearly sums to zero: far less is left than of as many independent terms."""
+    if node.op != "parameter" or sum(n > 1 for n in node.shape) > 1 or arrived is None or isinf(arrived) or isinf(forecast):
+        return False
+    return forecast < arrived + 0.5 * log10(max(count / max(prod(node.shape), 1), 1.0)) - CANCELLED
+
+
+def _drawn(facts: Facts) -> Mapping[str, frozenset[str]]:
+    """The caveats of what depends on neither an input nor a parameter: masks that are drawn, and what is computed from them."""
+    found: dict[str, frozenset[str]] = {}
+    for node in facts.graph.nodes:
+        alone = node.op not in ("input", "parameter") and all(name in found for name in node.inputs)
+        if alone:
+            own = facts.effects[node.name].caveats if node.name in facts.effects else ()
+            found[node.name] = frozenset(own).union(*(found[name] for name in node.inputs))
+    return found
+
+
+def _in_front(via: str, users: Iterable[str], facts: Facts, behind: Mapping[str, Gradient], drawn: Mapping[str, frozenset[str]]) -> Doubt:
+    """The doubt of a gradient that came through calls: causes along the heaviest, layers without normalisation along any of them."""
+    found = {user: _through(user, facts, behind, drawn) for user in users if user}
+    return found[via].at_least(max(doubt.layers for doubt in found.values()))
+
+
+def _through(user: str, facts: Facts, behind: Mapping[str, Gradient], drawn: Mapping[str, frozenset[str]]) -> Doubt:
     node, effect = facts.nodes[user], facts.effects[user]
-    beside = (c for name in node.inputs if name not in reached and name in facts.effects for c in facts.effects[name].caveats)
+    beside = (cause for name in node.inputs for cause in drawn.get(name, ()))
     weights = [shape for name in node.inputs if facts.nodes[name].op == "parameter" and len(shape := facts.nodes[name].shape) > 1]
     width = min((shape[1] if shape[1] > 1 else shape[0] for shape in weights), default=None)  # of the layer it comes back to
     return behind[user].doubt.through((*effect.caveats, *beside), width, normalises=effect.normalises)
