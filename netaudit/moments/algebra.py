@@ -18,6 +18,7 @@ from netaudit.moments.cotangent import Cotangent, Echo, Euler, Term, cotangent
 from netaudit.moments.kernels import Array, Kernel
 from netaudit.moments.modelled import Modelled
 from netaudit.moments.normalise import centred
+from netaudit.moments.offsets import interned
 from netaudit.moments.pointwise import pointwise2
 from netaudit.moments.state import Moments, View, of
 from netaudit.moments.sums import handed_back, law_of_sum
@@ -104,7 +105,7 @@ def _joint_offset(x: Moments, y: Moments, sign: float) -> NDArray[np.float64] | 
 
 def with_offset(x: Moments, offset: NDArray[np.float64]) -> Modelled:
     """``x + offset`` for a known array that is kept apart: a mask or a bias on attention logits."""
-    offset = offset if x.offset is None else x.offset + offset
+    offset = interned(offset if x.offset is None else x.offset + offset)
     kernel = x.kernel
     sizes = np.broadcast_shapes(kernel.sizes, offset.shape)
     out = Moments(View(kernels.expanded(kernel, sizes)), None, offset)

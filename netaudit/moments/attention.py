@@ -7,13 +7,13 @@ from functools import lru_cache
 from math import exp, log
 
 import numpy as np
-from numpy.typing import NDArray
 
 from netaudit.moments import kernels
 from netaudit.moments.cotangent import Cotangent, cotangent
 from netaudit.moments.kernels import Array, Cut, Kernel
 from netaudit.moments.modelled import Modelled
 from netaudit.moments.normalise import centred
+from netaudit.moments.offsets import RECENT, Same
 from netaudit.moments.state import MASKED, Moments, of
 
 
@@ -29,7 +29,7 @@ def softmax(x: Moments, axis: int) -> Modelled:
     size = x.sizes[axis]
     if size <= 1:
         return Modelled(of(kernels.constant(x.sizes, 1.0)), lambda g: (cotangent(kernels.constant(x.sizes, 0.0)),))
-    known = None if x.offset is None else _known_weights(x.offset, x.sizes, axis)
+    known = None if x.offset is None else _known_weights(Same(x.offset), x.sizes, axis)
     logits = _on_cuts_of(x.kernel, known, axis)
     growth = _growth(logits, axis, known)
     same, different, damped = _uniform(growth, size) if known is None else _masked(known, growth, axis, size)
@@ -50,7 +50,9 @@ class _Known:
     length: Array
 
 
-def _known_weights(offset: NDArray[np.float64], sizes: tuple[int, ...], axis: int) -> _Known:
+@lru_cache(maxsize=RECENT)
+def _known_weights(same: Same, sizes: tuple[int, ...], axis: int) -> _Known:
+    offset = same.array
     shape = (1,) * (len(sizes) - offset.ndim) + offset.shape
     shape = tuple(sizes[a] if a == axis else n for a, n in enumerate(shape))
     logits = np.broadcast_to(offset.reshape((1,) * (len(sizes) - offset.ndim) + offset.shape), shape)

@@ -18,7 +18,8 @@ def pointwise(x: Moments, f: Callable[[Array], Array], df: Callable[[Array], Arr
     x = x.settled
     curve = x.curve
     with np.errstate(all="ignore"):
-        values, slopes = _finite(f(curve.values)), _finite(df(curve.values))
+        points = curve.values
+        values, slopes = _finite(f(points)), _finite(df(points))
     out = _image(curve, values)
     slope = Slope(curve.law, slopes)
     return Modelled(out, lambda g: (g.times(slope, _nonhomogeneity(curve.values, values, slopes) if g.euler else 1.0),))
@@ -67,9 +68,7 @@ def pointwise2(
 def scale(x: Moments, factor: float) -> Modelled:
     """``factor x``."""
     view = View(kernels.scaled(x.view.base, factor), x.view.groups)
-    curve = Curve(x.curve.law, x.curve.values * factor) if x.own_curve is not None else None
-    if curve is None and x.view.groups is None:
-        curve = Curve(x.curve.law, x.curve.values * factor)
+    curve = x.curve.scaled(factor) if x.own_curve is not None or x.view.groups is None else None
     offset = None if x.offset is None else x.offset * factor
     return Modelled(Moments(view, curve, offset, x.positive and factor > 0), lambda g: (g.scaled(factor),))
 
@@ -78,12 +77,10 @@ def shift(x: Moments, value: float) -> Modelled:
     """``x + value``."""
     if value == 0.0:
         return Modelled(x, lambda g: (g,))
-    curve = x.settled.curve
-    values = curve.values + value
     base = x.settled.kernel
     out = Moments(
         View(kernels.total(base, kernels.constant(base.sizes, value))),
-        Curve(curve.law, values),
+        x.settled.curve.shifted(value),
         positive=x.positive and value > 0,
     )
     return Modelled(out, lambda g: (g,))

@@ -68,9 +68,9 @@ class Law:
         """By state, the correlation of two entries."""
         return gaussian.correlations(self.kernel, self.positive)
 
-    @cached_property
+    @property
     def points(self) -> Array:
-        """The root's values at the grid, by segment."""
+        """The root's values at the grid, by segment; not kept, since there are thousands of roots."""
         return gaussian.points(self.kernel, self.positive)
 
     def image(self, values: Array, weight: Array | None = None) -> Kernel:
@@ -82,10 +82,30 @@ class Law:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Curve:
-    """A pointwise function of a root: its values at the root's grid points."""
+    """A pointwise function of a root: ``factor * bent + shift``, ``bent`` its values at the root's grid points, None for these.
+
+    So an affine function holds no array.
+    """
 
     law: Law
-    values: Array
+    bent: Array | None = None
+    factor: float = 1.0
+    shift: float = 0.0
+
+    @property
+    def values(self) -> Array:
+        """The function's values at the root's grid points."""
+        values = self.law.points if self.bent is None else self.bent
+        values = values if self.factor == 1.0 else values * self.factor
+        return values if self.shift == 0.0 else values + self.shift
+
+    def scaled(self, factor: float) -> Curve:
+        """``factor`` times the function."""
+        return Curve(self.law, self.bent, self.factor * factor, self.shift * factor)
+
+    def shifted(self, value: float) -> Curve:
+        """The function plus a number."""
+        return Curve(self.law, self.bent, self.factor, self.shift + value)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,8 +136,7 @@ class Moments:
         """The tensor as a function of its root: its own law if it is the root."""
         if self.own_curve is not None:
             return self.own_curve
-        law = Law(self.kernel, self.positive)
-        return Curve(law, law.points)
+        return Curve(Law(self.kernel, self.positive))
 
     @property
     def mean_square(self) -> float:
