@@ -64,8 +64,10 @@ def _split(operator: Any, arguments: Sequence[Any], device: torch.device | None)
         kind = str(schema.type)
         meant = dtype_of(value) if schema.name == "dtype" and isinstance(value, str) else value
         if schema.name in ("device", "layout", "pin_memory", "memory_format", "generator"):
-            if schema.name == "device" and device is not None and "Device" in kind:
+            if schema.name == "device" and device is not None and "Device" in kind and schema.kwarg_only:
                 named["device"] = device
+            elif schema.name == "device" and device is not None and "Device" in kind:
+                positional.append(device)
             elif not schema.kwarg_only:
                 positional.append(None if "Optional" in kind or "?" in kind else meant)
             continue
