@@ -17,18 +17,21 @@ from .intake.heads import Head, with_head
 from .intake.lower import Lowered, lower
 from .intake.subject import Subject
 from .intake.trace import trace
-from .intake.training import training_of
+from .intake.training import Said, training_of
 from .intake.weights import Assumed, leaves, named_ranges
 from .moments import independent, of
 from .norms import Effort
 from .pack import Catalog
 from .signal import Interval, Signal
 from .tables import coverage, input_rows, node_rows, param_rows
+from .training import Training
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a target is audited: mode of the model, checks to run, effort of the certified norms, ranges of inputs by name.
+
+    ``said``: how the model is said to be trained, beside what the target itself makes.
 
     ``head``: where the gradient starts; ``stats``: mean and standard deviation of float inputs, the example's own if None.
 
@@ -44,6 +47,7 @@ class Settings:
     ranges: Mapping[str, Interval] = field(default_factory=dict)
     head: Head = "loss"
     stats: tuple[float, float] | None = None
+    said: Said = Said()
     raise_internal: bool = False
 
 
@@ -154,12 +158,14 @@ def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> Tar
         if settings.raise_internal:
             raise
         return replace(base, problems=(f"internal error, please report it: {type(error).__name__}: {error}",))
-    found, problems = _judge(analysis, catalog, settings)
+    training = training_of(subject, analysis.graph, settings.said)
+    found, problems = _judge(analysis, training, catalog, settings)
     return replace(
         base,
         tracer=analysis.graph.tracer,
         inputs=input_rows(analysis.graph),
         cotangent=analysis.cotangent,
+        training=training,
         notes=analysis.graph.notes,
         coverage=coverage(analysis.facts, analysis.flow, analysis.later),
         findings=found,
@@ -174,12 +180,15 @@ def _not_traced(target: str, error: NetauditError) -> Finding:
     return Finding("NA001", "not-traced", "error", f"the model was not traced: {error.message}", target, reason=error.hint)
 
 
-def _judge(analysis: Analysis, catalog: Catalog, settings: Settings) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+def _judge(analysis: Analysis, training: Training, catalog: Catalog, settings: Settings) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """What the selected checks say. Those that need the training set-up are not asked where none is given."""
     subject = analysis.subject
-    audit = Audit(subject.id, analysis.facts, analysis.flow, analysis.later, training_of(subject, analysis.graph), settings.mode)
+    audit = Audit(subject.id, analysis.facts, analysis.flow, analysis.later, training, settings.mode)
     found: list[Finding] = []
     problems: list[str] = []
     for one in selected(catalog, settings):
+        if "training" in one.needs and not training.is_given:
+            continue
         try:
             found.extend(_finding(one, remark, subject.id) for remark in one(audit))
         except Exception as error:  # one broken check must not hide the others; it is reported

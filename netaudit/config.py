@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from netaudit.errors import ConfigError, did_you_mean
+from netaudit.training import Described, Precision
 
 FILES = ("netaudit.toml", "pyproject.toml")  # in one folder the first wins
 _PREFIX = "tool.netaudit"
@@ -28,12 +29,13 @@ class _Table(BaseModel):
     model_config = ConfigDict(alias_generator=_kebab, populate_by_name=True, extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-# TOML knows lists only: these are the two places where one is taken for a tuple.
+# TOML knows lists only: Words and Betas are the two places where one is taken for a tuple.
 Words = Annotated[tuple[str, ...], Field(strict=False)]
-Betas = Annotated[tuple[float, float], Field(strict=False)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Betas = Annotated[tuple[Share, Share], Field(strict=False)]
 
 
 class TargetConfig(_Table):
@@ -60,16 +62,26 @@ class TrainingConfig(_Table):
 
     optimizer: str | None = None
     lr: Positive | None = None
-    weight_decay: NotNegative | None = None
     momentum: NotNegative | None = None
+    weight_decay: NotNegative | None = None
     betas: Betas | None = None
     eps: NotNegative | None = None
+    schedule: Literal["constant", "linear", "cosine"] | None = None
     warmup: Annotated[int, Field(ge=0)] | None = None
     steps: Count | None = None
+    schedule_steps: Count | None = None
     clip: Positive | None = None
-    precision: Literal["f32", "f16", "bf16", "mixed-f16", "mixed-bf16"] | None = None
-    batch_size: Count | None = None
+    clip_value: Positive | None = None
     accumulation: Count | None = None
+    batch_size: Count | None = None
+    precision: Precision | None = None
+    scaler: bool | None = None
+    ema: Share | None = None
+
+    @property
+    def described(self) -> Described:
+        """The same as a plain value."""
+        return Described(**self.model_dump())
 
 
 class Config(_Table):
@@ -147,6 +159,21 @@ def _validated(table: Mapping[str, object], path: Path) -> Config:
     config = config.model_copy(update={"targets": targets})
     config._path = path
     return config
+
+
+def said_by_flags(values: Mapping[str, object]) -> Described:
+    """What options say of training, by the same rules as the configuration; None is an option that was not given.
+
+    Raises:
+        ConfigError: a value is not possible.
+    """
+    try:
+        return TrainingConfig.model_validate({key: value for key, value in values.items() if value is not None}).described
+    except ValidationError as error:
+        item = error.errors()[0]
+        flag = _kebab(str(item["loc"][0]))
+        text, hint = _described(item["type"], (flag, *item["loc"][1:]), item["msg"], item["input"], ())
+        raise ConfigError(f"--{text}", hint) from error
 
 
 def _described(kind: str, loc: Sequence[str | int], message: str, value: object, prefix: tuple[str, ...]) -> tuple[str, str]:

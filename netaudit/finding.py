@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from .graph import Where
+from .training import Training
 
 Severity: TypeAlias = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -143,6 +144,7 @@ class TargetReport:
     inputs_from: str = ""
     guess: str = ""
     cotangent: str = ""
+    training: Training = Training()
     notes: tuple[str, ...] = ()
     coverage: Coverage = Coverage()
     findings: tuple[Finding, ...] = ()

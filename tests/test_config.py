@@ -51,9 +51,14 @@ eps = 1e-8
 warmup = 100
 steps = 10_000
 clip = 1.0
+schedule = "cosine"
+schedule-steps = 100
+clip-value = 0.5
 precision = "mixed-bf16"
 batch-size = 32
 accumulation = 4
+scaler = true
+ema = 0.999
 """
 
 
@@ -96,10 +101,15 @@ def test_every_setting_is_read(put: Put) -> None:
         "eps": 1e-8,
         "warmup": 100,
         "steps": 10_000,
+        "schedule": "cosine",
+        "schedule_steps": 100,
         "clip": 1.0,
+        "clip_value": 0.5,
         "precision": "mixed-bf16",
         "batch_size": 32,
         "accumulation": 4,
+        "scaler": True,
+        "ema": 0.999,
     }
 
 
@@ -197,6 +207,12 @@ def test_paths_are_relative_to_their_file(put: Put, tmp_path: Path, monkeypatch:
             "known here",
         ),
         ("training.lr = -1", "tool.netaudit.training.lr: expected a number greater than 0, found -1 (an integer)", ""),
+        ("training.ema = 1", "tool.netaudit.training.ema: expected a number less than 1, found 1 (an integer)", ""),
+        (
+            "training.precision = 'fp61'",
+            "tool.netaudit.training.precision: expected 'fp32', 'fp16', 'bf16', 'mixed-fp16' or 'mixed-bf16', found 'fp61' (a string)",
+            "did you mean 'fp16'?",
+        ),
         ("training.steps = 1.5", "tool.netaudit.training.steps: expected an integer, found 1.5 (a number)", ""),
         ("training.betas = [0.9]", "tool.netaudit.training.betas: the list has the wrong length", "two numbers"),
         (

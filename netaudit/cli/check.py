@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import training
 from .app import CLEAN, FINDINGS, INCOMPLETE, app
 from .arguments import Args, InputRange, Inputs, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, subjects, targets_of, words
@@ -45,6 +46,22 @@ def check(
             "--min-coverage", help="Least share of calls with a transfer, and of parameters with a forecast; below it the exit code is 3."
         ),
     ] = None,
+    optimizer: training.OptimizerName = None,
+    lr: training.Lr = None,
+    momentum: training.Momentum = None,
+    weight_decay: training.WeightDecay = None,
+    betas: training.Betas = None,
+    eps: training.Eps = None,
+    schedule: training.ScheduleShape = None,
+    warmup: training.Warmup = None,
+    steps: training.Steps = None,
+    schedule_steps: training.ScheduleSteps = None,
+    clip: training.Clip = None,
+    clip_value: training.ClipValue = None,
+    accumulation: training.Accumulation = None,
+    precision: training.PrecisionName = None,
+    scaler: training.Scaler = None,
+    ema: training.Ema = None,
     preview: Annotated[bool, typer.Option("--preview", help="Run rules that are not settled yet.")] = False,
     timeout: Timeout = 600,
     full: ShowFull = False,
@@ -63,6 +80,25 @@ def check(
         ignore=(*words(ignore), *config.ignore),
         preview=preview or config.preview,
         ranges=input_ranges(input_range),
+        said=training.said(
+            config,
+            betas,
+            optimizer=optimizer,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            eps=eps,
+            schedule=schedule,
+            warmup=warmup,
+            steps=steps,
+            schedule_steps=schedule_steps,
+            clip=clip,
+            clip_value=clip_value,
+            accumulation=accumulation,
+            precision=precision,
+            scaler=scaler,
+            ema=ema,
+        ),
         raise_internal=verbose,
     )
     selected(catalog, settings)  # an unknown rule is said before anything is built

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from netaudit.finding import Coverage, Evidence, Finding, Magnitude, NodeRow, ParamRow, Report, Step, TargetReport
 from netaudit.graph import Site
+from netaudit.training import Training
 
 from . import schema
 from .numbers import outward
@@ -95,6 +96,7 @@ def _target(target: TargetReport) -> schema.TargetModel:
         tracer=target.tracer,
         mode=target.mode,
         cotangent=target.cotangent,
+        training=_training(target.training),
         inputs=[schema.Input(name=n, dtype=d, shape=list(s)) for n, d, s in target.inputs],
         inputs_from=target.inputs_from,
         guess=target.guess,
@@ -103,6 +105,20 @@ def _target(target: TargetReport) -> schema.TargetModel:
         coverage=_coverage(target.coverage),
         nodes=[_node(n) for n in target.nodes],
         parameters=[_param(p) for p in target.params],
+    )
+
+
+def _training(training: Training) -> schema.TrainingModel:
+    return schema.TrainingModel(
+        given=training.is_given,
+        source=training.source,
+        optimizers=[
+            schema.OptimizerModel(kind=o.kind, lr=[g.peak_lr for g in o.groups], parameters=[len(g.params) for g in o.groups])
+            for o in training.optimizers
+        ],
+        steps=training.steps,
+        precision=training.precision,
+        notes=list(training.notes),
     )
 
 

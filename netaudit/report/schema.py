@@ -137,6 +137,25 @@ class FindingModel(_Model):
     also: list[str]
 
 
+class OptimizerModel(_Model):
+    """An optimiser; ``lr`` are the largest learning rates of its groups, null where none is known."""
+
+    kind: str
+    lr: list[float | None]
+    parameters: list[int] = Field(description="how many parameters each group holds")
+
+
+class TrainingModel(_Model):
+    """What was known of how the model will be trained; null where nothing was said."""
+
+    given: bool
+    source: str
+    optimizers: list[OptimizerModel]
+    steps: int | None
+    precision: str | None
+    notes: list[str]
+
+
 class TargetModel(_Model):
     """The audit of one target."""
 
@@ -144,6 +163,7 @@ class TargetModel(_Model):
     tracer: str
     mode: str
     cotangent: str
+    training: TrainingModel
     inputs: list[Input]
     inputs_from: str
     guess: str

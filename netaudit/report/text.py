@@ -137,11 +137,14 @@ def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
         parts.append(f"{c.nodes} calls, {c.ruled} with a transfer, {c.nodes - c.ruled} unknown")
         parts.append(f"{c.forecast} of {c.params} parameters forecast")
         parts.append(f"{target.tracer}, {target.mode} mode, {target.cotangent}")
+        parts.append(target.training.title or ("no optimiser given" if target.training.is_given else "training not given"))
     if style.timings:
         parts.append(", ".join(f"{k} {v:.2f} s" for k, v in target.seconds.items()))
     yield Text.assemble((f"{target.id}: ", "bold"), (verdict, style_name), "".join(f" · {p}" for p in parts))
     if target.guess:
         yield Text(f"  {target.guess}", style="yellow")
+    for note in target.training.notes:
+        yield Text(f"  {note}", style="yellow")
     for problem in target.problems:
         yield Text.assemble(("  incomplete: ", "bold red"), problem)
     if c.nodes and c.share < report.min_coverage:

@@ -1,0 +1,24 @@
+"""The training set-up as values: optimisers with their groups, learning rates over time, clipping, accumulation, precision."""
+
+from __future__ import annotations
+
+from .described import Described
+from .kinds import KINDS, Kind, kind_of
+from .schedule import Schedule, compressed, evaluated
+from .values import PRECISIONS, Group, Optimizer, Precision, Setting, Training
+
+__all__ = [
+    "KINDS",
+    "PRECISIONS",
+    "Described",
+    "Group",
+    "Kind",
+    "Optimizer",
+    "Precision",
+    "Schedule",
+    "Setting",
+    "Training",
+    "compressed",
+    "evaluated",
+    "kind_of",
+]
