@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from math import sqrt
 
 from .check import Audit, Check, Remark
+from .choose import naming, selected
 from .clock import Clock
-from .errors import ConfigError, NetauditError, TraceError, did_you_mean
+from .errors import NetauditError, TraceError
 from .facts import Facts, Leaves, derive
-from .finding import Finding, TargetReport, fingerprint
+from .finding import Finding, Suppressed, TargetReport, fingerprint
 from .flow import NEVER, Flow, fan_in, flow
 from .graph import Graph
+from .intake.comments import ignores_of
 from .intake.heads import Head, with_head
 from .intake.lower import Lowered, lower
 from .intake.subject import Subject
@@ -23,6 +25,7 @@ from .moments import independent, of
 from .norms import Effort
 from .pack import Catalog
 from .signal import Interval, Signal
+from .suppress import Override, outcomes, suppressed
 from .tables import coverage, input_rows, node_rows, param_rows
 from .training import Training
 
@@ -41,7 +44,9 @@ class Settings:
 
     mode: str = "train"
     select: tuple[str, ...] = ()
+    extend_select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    overrides: tuple[Override, ...] = ()
     preview: bool = False
     effort: Effort = "quick"
     ranges: Mapping[str, Interval] = field(default_factory=dict)
@@ -159,7 +164,7 @@ def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> Tar
             raise
         return replace(base, problems=(f"internal error, please report it: {type(error).__name__}: {error}",))
     training = training_of(subject, analysis.graph, settings.said)
-    found, problems = _judge(analysis, training, catalog, settings)
+    judged = _judge(analysis, training, catalog, settings)
     return replace(
         base,
         tracer=analysis.graph.tracer,
@@ -168,8 +173,10 @@ def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> Tar
         training=training,
         notes=analysis.graph.notes,
         coverage=coverage(analysis.facts, analysis.flow, analysis.later),
-        findings=found,
-        problems=problems,
+        findings=judged.findings,
+        suppressed=judged.suppressed,
+        spent=judged.spent,
+        problems=judged.problems,
         nodes=node_rows(analysis.facts, analysis.flow),
         params=param_rows(analysis.facts, analysis.flow),
         seconds=analysis.seconds,
@@ -180,17 +187,37 @@ def _not_traced(target: str, error: NetauditError) -> Finding:
     return Finding("NA001", "not-traced", "error", f"the model was not traced: {error.message}", target, reason=error.hint)
 
 
-def _judge(analysis: Analysis, training: Training, catalog: Catalog, settings: Settings) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Findings that count, those that do not, the comments that made the difference by file and key, and checks that crashed."""
+
+    findings: tuple[Finding, ...]
+    suppressed: tuple[Suppressed, ...]
+    spent: frozenset[tuple[str, str]]
+    problems: tuple[str, ...]
+
+
+def _judge(analysis: Analysis, training: Training, catalog: Catalog, settings: Settings) -> Judged:
     """What the selected checks say. Those that need the training set-up are not asked where none is given."""
     subject = analysis.subject
     audit = Audit(subject.id, analysis.facts, analysis.flow, analysis.later, training, settings.mode)
+    chosen = [c for c in selected(catalog, settings) if training.is_given or "training" not in c.needs]
+    found, problems = _said([c for c in chosen if "ignores" not in c.needs], audit)
+    names, ignores = naming(catalog), ignores_of(subject, analysis.graph)
+    kept, gone = suppressed(found, ignores, settings.overrides, names)
+    ran = frozenset(c.code for c in chosen) if not problems else frozenset[str]()
+    ends = outcomes(ignores, found, ran, names)
+    meant, broken = _said([c for c in chosen if "ignores" in c.needs], replace(audit, ignores=ends))
+    spent = frozenset((end.ignore.site.file, end.key(s)) for end in ends for s in (*end.ignore.selectors, "") if s not in end.idle)
+    return Judged((*kept, *meant), gone, spent, (*problems, *broken))
+
+
+def _said(checks: Iterable[Check], audit: Audit) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     found: list[Finding] = []
     problems: list[str] = []
-    for one in selected(catalog, settings):
-        if "training" in one.needs and not training.is_given:
-            continue
+    for one in checks:
         try:
-            found.extend(_finding(one, remark, subject.id) for remark in one(audit))
+            found.extend(_finding(one, remark, audit.target) for remark in one(audit))
         except Exception as error:  # one broken check must not hide the others; it is reported
             problems.append(f"check {one.code} crashed: {type(error).__name__}: {error}")
     return tuple(found), tuple(problems)
@@ -211,28 +238,5 @@ def _finding(check: Check, remark: Remark, target: str) -> Finding:
         help=remark.help,
         siblings=remark.siblings,
         fingerprint=fingerprint(check.code, target, remark.module, remark.key),
+        key=remark.key,
     )
-
-
-def selected(catalog: Catalog, settings: Settings) -> tuple[Check, ...]:
-    """The checks to run: codes, prefixes (``NA2``) or names; nothing selected means all that are not previews.
-
-    Raises:
-        ConfigError: a selector matches no check.
-    """
-    everything = tuple(c for c in catalog.checks.values() if settings.preview or not c.preview)
-    wanted = _matching(catalog, settings.select) if settings.select else everything
-    unwanted = {c.code for c in _matching(catalog, settings.ignore)}
-    return tuple(c for c in wanted if c.code not in unwanted)
-
-
-def _matching(catalog: Catalog, selectors: Iterable[str]) -> tuple[Check, ...]:
-    result: dict[str, Check] = {}
-    for selector in selectors:
-        word = selector.strip()
-        found = [c for c in catalog.checks.values() if word == "ALL" or c.code.startswith(word.upper()) or c.name == word]
-        if not found or not word:
-            known = [*catalog.checks, *(c.name for c in catalog.checks.values())]
-            raise ConfigError(f"no rule matches {selector!r}", did_you_mean(word, known) or "`netaudit rule --all` lists the rules")
-        result |= {c.code: c for c in found}
-    return tuple(result[code] for code in sorted(result))

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from .errors import PackError
 from .finding import Evidence, Remedy, Severity, Step
 from .graph import Graph, Where
+from .suppress import Outcome
 from .training import Training
 
 if TYPE_CHECKING:  # a rule can be explained without numpy
     from .facts import Facts
     from .flow import Flow
 
-Need: TypeAlias = Literal["graph", "weights", "inputs", "loss", "training", "dtype", "probe"]
+Need: TypeAlias = Literal["graph", "weights", "inputs", "loss", "training", "dtype", "probe", "ignores"]
 HEADINGS = ("Why", "How it is found", "Flagged", "Clean", "References")
 """The sections of a check's docstring, in this order; Flagged and Clean hold runnable models."""
 
@@ -27,6 +28,7 @@ class Audit:
 
     ``flow`` is the gradient at initialisation; ``later`` the same once zero-initialised parameters that receive a gradient
     have moved off zero (None when there are none): what is zero in the first and not in the second is a transient zero.
+    ``ignores`` says what became of the comments that suppress findings, for checks that need it: they run after all others.
     """
 
     target: str
@@ -35,6 +37,7 @@ class Audit:
     later: Flow | None = None
     training: Training = Training()
     mode: str = "train"
+    ignores: tuple[Outcome, ...] = ()
 
     @property
     def graph(self) -> Graph:

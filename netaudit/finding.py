@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from .graph import Where
+from .graph import Site, Where
 from .training import Training
 
 Severity: TypeAlias = Literal["error", "warning", "info"]
@@ -74,6 +74,17 @@ class Finding:
     help: tuple[Remedy, ...] = ()
     siblings: tuple[str, ...] = ()
     fingerprint: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """A finding that does not count: by a ``comment``, which has a site and a reason, or by an ``override GLOB``."""
+
+    finding: Finding
+    by: str
+    reason: str = ""
+    site: Site | None = None
 
 
 def fingerprint(code: str, target: str, module: str, key: str) -> str:
@@ -135,7 +146,10 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class TargetReport:
-    """The audit of one target. ``problems`` are what kept it from being complete: a trace that failed, a rule that crashed."""
+    """The audit of one target. ``problems`` are what kept it from being complete: a trace that failed, a rule that crashed.
+
+    ``spent``: the comments that suppressed something here, by file and key.
+    """
 
     id: str
     tracer: str = ""
@@ -148,6 +162,8 @@ class TargetReport:
     notes: tuple[str, ...] = ()
     coverage: Coverage = Coverage()
     findings: tuple[Finding, ...] = ()
+    suppressed: tuple[Suppressed, ...] = ()
+    spent: frozenset[tuple[str, str]] = frozenset()
     problems: tuple[str, ...] = ()
     nodes: tuple[NodeRow, ...] = ()
     params: tuple[ParamRow, ...] = ()
@@ -164,6 +180,7 @@ class Report:
     packs: tuple[str, ...]
     seed: int = 0
     min_coverage: float = 1.0
+    idle_overrides: tuple[str, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:

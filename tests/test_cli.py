@@ -130,6 +130,32 @@ def test_bad_input_gets_one_clear_message(tmp_path: Path, case: str) -> None:
     assert "Traceback" not in said
 
 
+OVERRIDES = """
+[[tool.netaudit.overrides]]
+module = "0"
+ignore = ["NA201"]
+
+[[tool.netaudit.overrides]]
+module = "nowhere.*"
+ignore = ["NA201"]
+"""
+
+
+def test_what_is_suppressed_is_counted_and_listed(tmp_path: Path) -> None:
+    layers = "[m for _ in range(12) for m in (nn.Linear(32, 32), nn.Sigmoid())]  # netaudit: ignore[NA201] on purpose"
+    text = GOOD.replace("return nn.Linear(4, 4)", f"\n    return nn.Sequential(*{layers}\n    )").replace("(2, 4)", "(2, 32)")
+    write(tmp_path, "model.py", text)
+    write(tmp_path, "pyproject.toml", OVERRIDES)
+    done = run("check", "model.py", "-o", "full", "-o", "json=r.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 suppressed (NA201)" in done.stdout
+    assert "unused override nowhere.*: ignore NA201: no module has this path" in done.stdout
+    report = json.loads((tmp_path / "r.json").read_text())
+    (gone,) = report["targets"][0]["suppressed"]
+    assert (gone["code"], gone["by"], gone["reason"], report["summary"]["suppressed"]) == ("NA201", "comment", "on purpose", 1)
+    assert len(report["run"]["unused_overrides"]) == 2
+
+
 def test_corrupt_checkpoint(tmp_path: Path) -> None:
     write(tmp_path, "model.py", GOOD)
     (tmp_path / "w.safetensors").write_bytes(b"\x00" * 64)

@@ -30,6 +30,10 @@ def check(
         list[str] | None,
         typer.Option("--select", help="Rules to run: codes, prefixes (NA2) or names; comma-separated."),
     ] = None,
+    extend_select: Annotated[
+        list[str] | None,
+        typer.Option("--extend-select", help="Rules to run beside those; a preview by its code."),
+    ] = None,
     ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Rules not to run.")] = None,
     output: Annotated[
         list[str] | None,
@@ -68,7 +72,9 @@ def check(
     verbose: Verbose = False,
 ) -> int:
     """Audit models: trace, forecast gradients, prove bounds, report what stands in the way of training."""
-    from netaudit.audit import Settings, selected  # torch is imported below this line only
+    from netaudit.audit import Settings  # torch is imported below this line only
+    from netaudit.choose import agreed, selected, unused_overrides
+    from netaudit.suppress import Override
 
     config = configuration()
     catalog = packs()
@@ -76,8 +82,10 @@ def check(
     level = one_of("--fail-level", fail_level or config.fail_level, ("error", "warning", "info"))
     settings = Settings(
         mode=one_of("--mode", mode or config.mode, ("train", "eval")),
-        select=words(select) or (*config.select, *config.extend_select) if config.select or select else (),
+        select=words(select) or config.select,
+        extend_select=(*words(extend_select), *config.extend_select),
         ignore=(*words(ignore), *config.ignore),
+        overrides=tuple(Override(o.module, o.ignore) for o in config.overrides),
         preview=preview or config.preview,
         ranges=input_ranges(input_range),
         said=training.said(
@@ -104,7 +112,8 @@ def check(
     selected(catalog, settings)  # an unknown rule is said before anything is built
     options = load_options(config, arg, input, weights, seed)
     found = [one for target in targets_of(targets, config) for one in audited(target, options, catalog, settings, timeout)]
-    whole = _report(found, catalog, seed, config.min_coverage if min_coverage is None else min_coverage)
+    least = config.min_coverage if min_coverage is None else min_coverage
+    whole = _report(agreed(found), catalog, seed, least, unused_overrides(found, catalog, settings))
     emit(whole, outputs, full=full, timings=verbose)
     return _exit_code(whole, level, exit_zero=exit_zero or config.exit_zero)
 
@@ -117,13 +126,13 @@ def audited(target: str, options: Any, catalog: Catalog, settings: Any, timeout:
         return [audit_subject(subject, catalog, settings) for subject in found]
 
 
-def _report(audited: Sequence[TargetReport], catalog: Catalog, seed: int, min_coverage: float) -> Report:
+def _report(audited: Sequence[TargetReport], catalog: Catalog, seed: int, min_coverage: float, idle: tuple[str, ...]) -> Report:
     import torch
 
     from netaudit import __version__
     from netaudit.finding import Report
 
-    return Report(tuple(audited), __version__, torch.__version__, catalog.packs, seed, min_coverage)
+    return Report(tuple(audited), __version__, torch.__version__, catalog.packs, seed, min_coverage, idle)
 
 
 def _exit_code(report: Report, level: str, *, exit_zero: bool) -> int:

@@ -18,6 +18,7 @@ def render(report: Report, style: Style) -> str:
         for t in report.incomplete
         if t.coverage.share < report.min_coverage
     ]
+    lines += [f"unused override {override}" for override in report.idle_overrides]
     return "\n".join(lines) + "\n" if lines else ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from netaudit.finding import Coverage, Evidence, Finding, Magnitude, NodeRow, ParamRow, Report, Step, TargetReport
+from netaudit.finding import Coverage, Evidence, Finding, Magnitude, NodeRow, ParamRow, Report, Step, Suppressed, TargetReport
 from netaudit.graph import Site
 from netaudit.training import Training
 
@@ -35,8 +35,13 @@ def model(report: Report) -> schema.ReportModel:
     status: Literal["clean", "findings", "incomplete"] = "incomplete" if report.incomplete else "findings" if report.findings else "clean"
     return schema.ReportModel(
         tool=schema.Tool(version=report.version, torch=report.torch, packs=list(report.packs)),
-        run=schema.Run(status=status, seed=report.seed, min_coverage=report.min_coverage),
-        summary=schema.Summary(**{s: report.count(s) for s in ("error", "warning", "info")}),
+        run=schema.Run(status=status, seed=report.seed, min_coverage=report.min_coverage, unused_overrides=list(report.idle_overrides)),
+        summary=schema.Summary(
+            error=report.count("error"),
+            warning=report.count("warning"),
+            info=report.count("info"),
+            suppressed=sum(len(t.suppressed) for t in report.targets),
+        ),
         findings=[_finding(f) for f in report.findings],
         targets=[_target(t) for t in sorted(report.targets, key=lambda t: t.id)],
     )
@@ -102,9 +107,25 @@ def _target(target: TargetReport) -> schema.TargetModel:
         guess=target.guess,
         notes=list(target.notes),
         problems=list(target.problems),
+        suppressed=[_suppressed(s) for s in target.suppressed],
         coverage=_coverage(target.coverage),
         nodes=[_node(n) for n in target.nodes],
         parameters=[_param(p) for p in target.params],
+    )
+
+
+def _suppressed(gone: Suppressed) -> schema.SuppressedModel:
+    finding = gone.finding
+    return schema.SuppressedModel(
+        code=finding.code,
+        name=finding.name,
+        severity=finding.severity,
+        fingerprint=finding.fingerprint,
+        module=finding.module,
+        message=finding.message,
+        by=gone.by,
+        reason=gone.reason,
+        at=_site(gone.site),
     )
 
 

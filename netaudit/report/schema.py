@@ -42,6 +42,7 @@ class Run(_Model):
     status: Literal["clean", "findings", "incomplete"]
     seed: int
     min_coverage: float
+    unused_overrides: list[str]
 
 
 class Input(_Model):
@@ -137,6 +138,20 @@ class FindingModel(_Model):
     also: list[str]
 
 
+class SuppressedModel(_Model):
+    """A finding that does not count, and what says so: a comment (with its reason and place) or an override."""
+
+    code: str
+    name: str
+    severity: Literal["error", "warning", "info"]
+    fingerprint: str
+    module: str
+    message: str
+    by: str
+    reason: str
+    at: Location | None
+
+
 class OptimizerModel(_Model):
     """An optimiser; ``lr`` are the largest learning rates of its groups, null where none is known."""
 
@@ -169,6 +184,7 @@ class TargetModel(_Model):
     guess: str
     notes: list[str]
     problems: list[str]
+    suppressed: list[SuppressedModel]
     coverage: Covered
     nodes: list[NodeModel]
     parameters: list[ParamModel]
@@ -180,6 +196,7 @@ class Summary(_Model):
     error: int
     warning: int
     info: int
+    suppressed: int
 
 
 class ReportModel(_Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import linecache
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -37,6 +38,8 @@ def render(report: Report, style: Style) -> str:
     for target in report.targets:
         for line in _summary(target, report, style):
             console.print(line)
+    for override in report.idle_overrides:
+        console.print(Text(f"unused override {override}", style="yellow"))
     return out.getvalue()
 
 
@@ -138,6 +141,9 @@ def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
         parts.append(f"{c.forecast} of {c.params} parameters forecast")
         parts.append(f"{target.tracer}, {target.mode} mode, {target.cotangent}")
         parts.append(target.training.title or ("no optimiser given" if target.training.is_given else "training not given"))
+    if target.suppressed:
+        gone = Counter(s.finding.code for s in target.suppressed)
+        parts.append(f"{gone.total()} suppressed ({', '.join(f'{code} {n}' if n > 1 else code for code, n in sorted(gone.items()))})")
     if style.timings:
         parts.append(", ".join(f"{k} {v:.2f} s" for k, v in target.seconds.items()))
     yield Text.assemble((f"{target.id}: ", "bold"), (verdict, style_name), "".join(f" · {p}" for p in parts))
