@@ -13,6 +13,7 @@ from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, doub
 from .finding import Evidence, Remedy, Step
 from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Where
 from .paths import Run, against_usual, backward_run, blocks, entry, forward_path, forward_run, rms
+from .training import Group, Optimizer, OptimizerKind, Schedule, Training, is_coupled, kind_of
 
 if TYPE_CHECKING:
     from .effect import UNKNOWN, ZERO, Effect, Jacobian, Kind, Pull, Tag, Transfer, modelled, primitive, transfer
@@ -96,6 +97,7 @@ __all__ = [
     "Flow",
     "Gradient",
     "Graph",
+    "Group",
     "Interval",
     "Jacobian",
     "Kernel",
@@ -103,6 +105,8 @@ __all__ = [
     "Moments",
     "Node",
     "Operand",
+    "Optimizer",
+    "OptimizerKind",
     "ParamInfo",
     "Pull",
     "Ref",
@@ -110,10 +114,12 @@ __all__ = [
     "Remedy",
     "RowNorm",
     "Run",
+    "Schedule",
     "Signal",
     "Site",
     "Step",
     "Tag",
+    "Training",
     "Transfer",
     "Var",
     "WeightNorms",
@@ -138,8 +144,10 @@ __all__ = [
     "forward_run",
     "from_array",
     "independent",
+    "is_coupled",
     "isometry",
     "joined",
+    "kind_of",
     "modelled",
     "moments_of",
     "number",

@@ -161,19 +161,19 @@ def _validated(table: Mapping[str, object], path: Path) -> Config:
     return config
 
 
-def said_by_flags(values: Mapping[str, object]) -> Described:
-    """What options say of training, by the same rules as the configuration; None is an option that was not given.
+def said(values: Mapping[str, object], mark: str) -> Described:
+    """What is said of training by keys of ``[tool.netaudit.training]`` in another place; None is not said. ``mark`` stands before a key.
 
     Raises:
-        ConfigError: a value is not possible.
+        ConfigError: there is no such key, or its value is not possible.
     """
     try:
         return TrainingConfig.model_validate({key: value for key, value in values.items() if value is not None}).described
     except ValidationError as error:
         item = error.errors()[0]
-        flag = _kebab(str(item["loc"][0]))
-        text, hint = _described(item["type"], (flag, *item["loc"][1:]), item["msg"], item["input"], ())
-        raise ConfigError(f"--{text}", hint) from error
+        loc = ("training", *(_kebab(str(part)) for part in item["loc"]))
+        text, hint = _described(item["type"], loc, item["msg"], item["input"], ())
+        raise ConfigError(text.replace("training.", mark, 1), hint) from error
 
 
 def _described(kind: str, loc: Sequence[str | int], message: str, value: object, prefix: tuple[str, ...]) -> tuple[str, str]:

@@ -49,10 +49,11 @@ def said(config: Config, betas: str | None, **flags: float | int | bool | str | 
     Raises:
         ConfigError: a value is not possible, or a word is not known.
     """
-    from netaudit.config import said_by_flags
+    from netaudit.config import said as said_elsewhere
     from netaudit.intake.training import Said
 
-    found = Said(said_by_flags({**flags, "betas": None if betas is None else _betas(betas)}), config.training.described)
+    options = said_elsewhere({**flags, "betas": None if betas is None else _betas(betas)}, "--")
+    found = Said(options, config.training.described)
     if found.merged.optimizer is not None:
         described_kind(found.merged.optimizer)  # a wrong name is said before anything is built
     return found

@@ -35,6 +35,7 @@ def _sites(subject: Subject, graph: Graph) -> Iterator[Site]:
     places = (*(node.where for node in graph.nodes), *(info.where for info in graph.params.values()))
     yield from _known(site for where in places for site in (where.called, where.created))
     yield from subject.created.values()
+    yield from _known(subject.optimizer_sites)
 
 
 def _known(sites: Iterable[Site | None]) -> Iterator[Site]:

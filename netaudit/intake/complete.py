@@ -8,16 +8,24 @@ from typing import cast
 
 import torch
 
-from netaudit.errors import TargetError
+from netaudit.config import said
+from netaudit.errors import ConfigError, TargetError
+from netaudit.graph import Site
 from netaudit.intake.checkpoint import load_weights
 from netaudit.intake.files import hook, origin_file
 from netaudit.intake.inputs import choose
 from netaudit.intake.signatures import misfit, shown_signature, signature_of
-from netaudit.intake.sites import created
+from netaudit.intake.sites import created, noting_optimizers
 from netaudit.intake.subject import Built, Loss, Options, Scheduler, Subject
 from netaudit.intake.usercode import kind_of, user_code
+from netaudit.training import Described
 
-_CALLS = {"loss": "loss(model, inputs)", "optimizer": "optimizer(model)", "scheduler": "scheduler(optimizer)"}
+_CALLS = {
+    "loss": "loss(model, inputs)",
+    "optimizer": "optimizer(model)",
+    "scheduler": "scheduler(optimizer)",
+    "training_setup": "training_setup()",
+}
 
 
 def completed(built: Built, options: Options) -> Subject:
@@ -29,6 +37,7 @@ def completed(built: Built, options: Options) -> Subject:
     if options.weights is not None:
         load_weights(built.model, Path(options.weights))
     inputs = choose(built, options)
+    optimizers, sites = _optimizers(built)
     return Subject(
         id=built.id,
         model=built.model,
@@ -38,8 +47,10 @@ def completed(built: Built, options: Options) -> Subject:
         inputs_from=inputs.source,
         guess=inputs.guess,
         loss=cast(Loss | None, _offered(built, "loss", 2)),
-        optimizers=_optimizers(built),
+        optimizers=optimizers,
+        optimizer_sites=sites,
         scheduler=cast(Scheduler | None, _offered(built, "scheduler", 1)),
+        said=_said(built),
         created=created(built.model),
         file=origin_file(built.origin) if built.origin is not None else None,
         program=built.program,
@@ -57,16 +68,33 @@ def _offered(built: Built, name: str, count: int) -> Callable[..., object] | Non
     return function
 
 
-def _optimizers(built: Built) -> tuple[torch.optim.Optimizer, ...]:
+def _optimizers(built: Built) -> tuple[tuple[torch.optim.Optimizer, ...], tuple[Site | None, ...]]:
+    """The optimisers of the file, and the lines that construct them."""
     function = _offered(built, "optimizer", 1)
     if function is None:
-        return ()
+        return (), ()
     what = f"optimizer() of {built.id}"
-    with user_code(what):
+    with user_code(what), noting_optimizers() as sites:
         made = function(built.model)
     several = made if isinstance(made, list | tuple) else (made,)
     for one in several:
         if not isinstance(one, torch.optim.Optimizer):
             held = f"{kind_of(made)} with {kind_of(one)}" if several is made else kind_of(made)
             raise TargetError(f"{what} returned {held}", "return a torch.optim.Optimizer, or a list of them")
-    return tuple(several)
+    return tuple(several), tuple(sites.get(id(one)) for one in several)
+
+
+def _said(built: Built) -> Described:
+    """What the file says of the training, by the keys of the configuration."""
+    function = _offered(built, "training_setup", 0)
+    if function is None:
+        return Described()
+    what = f"training_setup() of {built.id}"
+    with user_code(what):
+        values = function()
+    if not isinstance(values, dict):
+        raise TargetError(f"{what} returned {kind_of(values)}", "return a dict: {'steps': 10_000, 'clip': 1.0}")
+    try:
+        return said({str(key): value for key, value in values.items()}, "")
+    except ConfigError as error:
+        raise TargetError(f"{what}: {error.message}", error.hint) from error

@@ -23,7 +23,7 @@ from netaudit.intake.signatures import misfit, shown_signature, signature_of
 from netaudit.intake.sites import recording
 from netaudit.intake.usercode import is_installed, shown, user_code
 
-PROTOCOL = ("build", "example_inputs", "loss", "optimizer", "scheduler")
+PROTOCOL = ("build", "example_inputs", "loss", "optimizer", "scheduler", "training_setup")
 # A function is called only when it says that it makes a model: calling main() or train() to see what it returns would
 # not do.
 _FACTORY = re.compile(r"(build|make|create|get|new)_(\w+_)?(model|net|network|module)")

@@ -1,6 +1,6 @@
-"""The lines that construct modules, recorded while user code runs.
+"""The lines that construct modules and optimisers, recorded while user code runs.
 
-While recording, ``nn.Module.__init__`` leaves the line on the module itself, in its ``__dict__``. A table on the side
+While recording modules, ``nn.Module.__init__`` leaves the line on the module itself, in its ``__dict__``. A table on the side
 would be tidier, but ``copy.deepcopy`` does not call ``__init__``: only what lies in ``__dict__`` follows a layer into
 the copies that ``nn.TransformerEncoder`` makes of it.
 """
@@ -14,8 +14,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 
 from netaudit.graph import Site
 from netaudit.intake.usercode import OURS, TORCH, shown
@@ -45,6 +47,26 @@ def recording() -> Iterator[None]:
             nn.Module.__init__ = original  # type: ignore[method-assign]  # as above
 
 
+@contextmanager
+def noting_optimizers() -> Iterator[dict[int, Site | None]]:
+    """The line that constructs each optimiser meanwhile, by the optimiser's id; ``Optimizer.__init__`` is always put back."""
+    sites: dict[int, Site | None] = {}
+    with _PATCHING:
+        original = Optimizer.__init__
+
+        @functools.wraps(original)
+        def init(optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
+            original(optimizer, *args, **kwargs)
+            site = _constructed_at(optimizer, sys._getframe(1))
+            sites[id(optimizer)] = None if site is None else Site(shown(site.file), site.line)
+
+        Optimizer.__init__ = init  # type: ignore[method-assign, assignment]  # the point of this function
+        try:
+            yield sites
+        finally:
+            Optimizer.__init__ = original  # type: ignore[method-assign]  # as above
+
+
 def created(model: nn.Module) -> Mapping[str, Site]:
     """The recorded line of each module of ``model``, by path, under every path that a shared module has."""
     sites = {}
@@ -61,19 +83,19 @@ def forget(model: nn.Module) -> None:
         module.__dict__.pop(_KEY, None)
 
 
-def _constructed_at(module: nn.Module, frame: FrameType | None) -> Site | None:
-    """The innermost line outside torch that is not the module's own constructor; None when netaudit built it itself."""
+def _constructed_at(made: object, frame: FrameType | None) -> Site | None:
+    """The innermost line outside torch that is not the object's own constructor; None when netaudit built it itself."""
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(OURS):
             return None  # outside this frame stands whoever called netaudit, who did not write the model
-        if not _is_own(module, frame) and not file.startswith(("<", TORCH)):
+        if not _is_own(made, frame) and not file.startswith(("<", TORCH)):
             return Site(os.path.abspath(file), frame.f_lineno)
         frame = frame.f_back
     return None
 
 
-def _is_own(module: nn.Module, frame: FrameType) -> bool:
-    """Whether the frame runs a method of the module: a subclass's ``__init__``, a dataclass's ``__post_init__``."""
+def _is_own(made: object, frame: FrameType) -> bool:
+    """Whether the frame runs a method of the object: a subclass's ``__init__``, a dataclass's ``__post_init__``."""
     names = frame.f_code.co_varnames
-    return bool(names) and frame.f_locals.get(names[0]) is module
+    return bool(names) and frame.f_locals.get(names[0]) is made

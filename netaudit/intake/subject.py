@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from netaudit.graph import Site
+from netaudit.training import Described
 
 Loss: TypeAlias = Callable[[nn.Module, object], torch.Tensor]
 Scheduler: TypeAlias = Callable[[torch.optim.Optimizer], object]
@@ -82,7 +83,8 @@ class Subject:
     ``id`` is stable and relative, as printed. ``inputs`` is what ``example_inputs()`` returned, or the same batch
     from another source, named by ``inputs_from``; ``guess`` is empty, or the sentence that says what was guessed and
     from where. ``created`` maps the path of a module to the line that constructed it: a module is left out when no
-    line is known.
+    line is known. ``optimizer_sites``: the line that constructed each optimiser. ``said``: what the file says
+    of the training beside them.
     """
 
     id: str
@@ -94,7 +96,9 @@ class Subject:
     guess: str = ""
     loss: Loss | None = None
     optimizers: tuple[torch.optim.Optimizer, ...] = ()
+    optimizer_sites: tuple[Site | None, ...] = ()
     scheduler: Scheduler | None = None
+    said: Described = Described()
     created: Mapping[str, Site] = field(default_factory=dict)
     file: str | None = None
     program: torch.export.ExportedProgram | None = None

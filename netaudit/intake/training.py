@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from netaudit.errors import ConfigError
-from netaudit.graph import Graph
+from netaudit.graph import Graph, Site
 from netaudit.training import Described, Group, Optimizer, Setting, Training, evaluated
 from netaudit.training.described import described_optimizer, with_settings
 
@@ -32,13 +32,14 @@ class Said:
 def training_of(subject: Subject, graph: Graph, said: Said = Said()) -> Training:
     """The optimisers and all else that is known of the training; parameters by the names that the graph gives them.
 
-    An optimiser comes from the command line, else from ``optimizer()`` of the target, else from the configuration; a schedule from
-    the command line, else from ``scheduler()``, else from the configuration. What nobody says is None.
+    An optimiser comes from the command line, else from ``optimizer()`` of the target, else from its ``training_setup()``, else from
+    the configuration; a schedule likewise, with ``scheduler()``. What nobody says is None.
 
     Raises:
         ConfigError: what is said does not fit together.
         TargetError: ``scheduler()`` raises.
     """
+    said = Said(said.flags, subject.said.over(said.config))
     merged = said.merged
     optimizers, source = _optimizers(subject, graph, said)
     optimizers, notes = _scheduled(optimizers, subject, said)
@@ -60,13 +61,15 @@ def training_of(subject: Subject, graph: Graph, said: Said = Said()) -> Training
 def _optimizers(subject: Subject, graph: Graph, said: Said) -> tuple[tuple[Optimizer, ...], str]:
     if subject.optimizers and said.flags.optimizer is None:
         names = _names(subject, graph)
-        own = (with_settings(_plain(o, names), said.flags.settings) for o in subject.optimizers)
+        sites = (*subject.optimizer_sites, *(None for _ in subject.optimizers))
+        own = (with_settings(_plain(o, names, site), said.flags.settings) for o, site in zip(subject.optimizers, sites, strict=False))
         return tuple(own), "optimizer()"
     trained = (name for name, info in graph.params.items() if info.trainable)
     found = described_optimizer(said.merged, trained)
     if found is None:
         return (), ""
-    return (found,), "--optimizer" if said.flags.optimizer is not None else "configuration"
+    sources = ((said.flags, "--optimizer"), (subject.said, "training_setup()"))
+    return (found,), next((source for one, source in sources if one.optimizer is not None), "configuration")
 
 
 def _names(subject: Subject, graph: Graph) -> Mapping[int, str]:
@@ -78,7 +81,7 @@ def _names(subject: Subject, graph: Graph) -> Mapping[int, str]:
     return names
 
 
-def _plain(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> Optimizer:
+def _plain(optimizer: torch.optim.Optimizer, names: Mapping[int, str], site: Site | None) -> Optimizer:
     groups = []
     strangers = 0
     for group in optimizer.param_groups:
@@ -86,7 +89,7 @@ def _plain(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> Optimi
         strangers += members.count(None)
         settings = {k: _setting(v) for k, v in group.items() if k != "params"}
         groups.append(Group(tuple(m for m in members if m is not None), settings))
-    return Optimizer(type(optimizer).__name__, tuple(groups), strangers)
+    return Optimizer(type(optimizer).__name__, tuple(groups), strangers, site)
 
 
 def _setting(value: object) -> Setting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .described import Described
-from .kinds import KINDS, Kind, kind_of
+from .kinds import KINDS, OptimizerKind, is_coupled, kind_of
 from .schedule import Schedule, compressed, evaluated
 from .values import PRECISIONS, Group, Optimizer, Precision, Setting, Training
 
@@ -12,13 +12,14 @@ __all__ = [
     "PRECISIONS",
     "Described",
     "Group",
-    "Kind",
     "Optimizer",
+    "OptimizerKind",
     "Precision",
     "Schedule",
     "Setting",
     "Training",
     "compressed",
     "evaluated",
+    "is_coupled",
     "kind_of",
 ]

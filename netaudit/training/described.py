@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from netaudit.errors import ConfigError, did_you_mean
 
-from .kinds import KINDS, Kind
+from .kinds import KINDS, OptimizerKind
 from .schedule import Shape
 from .values import Group, Optimizer, Precision, Setting
 
@@ -53,7 +53,7 @@ class Described:
         return {name: value for name in SETTINGS if (value := getattr(self, name)) is not None}
 
 
-def described_kind(word: str) -> Kind:
+def described_kind(word: str) -> OptimizerKind:
     """The optimiser that a word names, in any case.
 
     Raises:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from netaudit.graph import Site
+
 from .schedule import Schedule
 
 Setting: TypeAlias = float | bool | tuple[float | None, ...] | None
@@ -48,11 +50,15 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """An optimiser: its class name and its groups. ``strangers`` counts tensors that belong to no parameter of the model."""
+    """An optimiser: its class name, its groups, the line that makes it.
+
+    ``strangers`` counts tensors that belong to no parameter of the model.
+    """
 
     kind: str
     groups: tuple[Group, ...]
     strangers: int = 0
+    site: Site | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,34 @@ def test_the_command_line_goes_before_the_file_and_the_file_before_the_configura
     assert (known(SGD, config=config).steps, known(SGD, config=config).clip) == (10, 1.0)
 
 
+SETUP = '\ndef training_setup():\n    return {"optimizer": "lion", "lr": 1e-4, "clip": 2.0}\n'
+
+
+def test_a_file_can_say_what_the_configuration_can_and_goes_before_it(known: Known) -> None:
+    found = known(SETUP, config=Described(optimizer="adamw", lr=1.0, clip=1.0, steps=5))
+    assert (found.optimizers[0].kind, found.optimizers[0].groups[0].number("lr")) == ("Lion", 1e-4)
+    assert (found.clip, found.steps, found.source) == (2.0, 5, "training_setup()")
+    assert known(SGD + SETUP).optimizers[0].kind == "SGD"
+    assert known(SETUP, Described(clip=3.0)).clip == 3.0
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("3", "training_setup() of model.py returned an int"),
+        ("{'clipp': 1.0}", "training_setup() of model.py: unknown key clipp: did you mean 'clip'?"),
+        ("{'precision': 'fp61'}", "training_setup() of model.py: precision: expected 'fp32'"),
+        ("{'ema': 2.0}", "training_setup() of model.py: ema: expected a number less than 1, found 2.0 (a number)"),
+    ],
+)
+def test_what_a_file_says_is_held_to_the_same_rules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str, words: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").write_text(MODEL + f"\ndef training_setup():\n    return {body}\n")
+    with pytest.raises(TargetError) as caught:
+        load("model.py", Options())
+    assert words in str(caught.value)
+
+
 def test_a_setting_on_the_command_line_changes_the_optimiser_of_the_file(known: Known) -> None:
     (optimizer,) = known(SGD, Described(lr=0.5)).optimizers
     assert (optimizer.kind, optimizer.groups[0].number("lr"), optimizer.groups[0].number("momentum")) == ("SGD", 0.5, 0.9)
@@ -84,6 +112,17 @@ def test_an_optimiser_with_settings_that_are_no_numbers_is_read(known: Known) ->
     (optimizer,) = known(text).optimizers
     assert optimizer.groups[0].settings["eps"] == (None, 1e-3)
     assert optimizer.groups[0].number("lr") == 0.5
+
+
+def test_the_line_that_makes_an_optimiser_is_known(known: Known, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = torch.optim.Optimizer.__init__
+    text = "\nclass Own(optim.SGD):\n    def __init__(self, params):\n        super().__init__(params, lr=0.1)\n"
+    (optimizer,) = known(text + "\ndef optimizer(model):\n    made = Own(model.parameters())\n    return made\n").optimizers
+    assert optimizer.site is not None
+    assert Path(optimizer.site.file).read_text().splitlines()[optimizer.site.line - 1].strip() == "made = Own(model.parameters())"
+    assert optimizer.kind == "Own"
+    assert torch.optim.Optimizer.__init__ is before
 
 
 # replay -----------------------------------------------------------------------------------------------------------------
