@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .check import Audit, Check, Remark, check
 from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, doubts_of, error_of, ever_reached
-from .finding import Evidence, Remedy, Step
+from .finding import Evidence, Remedy, Severity, Step
 from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Where
 from .paths import Run, against_usual, backward_run, blocks, entry, forward_path, forward_run, rms
 from .training import Group, Optimizer, OptimizerKind, Schedule, Training, is_coupled, kind_of
@@ -115,6 +115,7 @@ __all__ = [
     "RowNorm",
     "Run",
     "Schedule",
+    "Severity",
     "Signal",
     "Site",
     "Step",

@@ -1,0 +1,170 @@
+"""What several checks of the training set-up share: who holds which parameter, and how large a first step is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import inf, log10, prod, sqrt
+
+from netaudit import Audit, Group, Optimizer, OptimizerKind, ParamInfo, Where, kind_of
+from netaudit_rules.checks.common import common_module, is_matrix, module_of
+
+DOUBT = 2.0
+"""A forecast gradient is good to this factor."""
+OVERWHELMING = 2.4 * DOUBT
+"""Sizes of itself that a weight may move by at once: on 300 models healthy ones stay below 2.4, and a forecast may be out by 2."""
+SHARE = 1.0 / 3.0
+"""The variance of an entry times its fan-in in torch's default initialisation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A trained parameter in a group of an optimiser of a known kind."""
+
+    name: str
+    info: ParamInfo
+    optimizer: Optimizer
+    group: Group
+    kind: OptimizerKind
+
+
+def held(audit: Audit) -> Iterator[Held]:
+    """Every trained parameter that an optimiser of a known kind holds, once for each group that it is in."""
+    for optimizer in audit.training.optimizers:
+        kind = kind_of(optimizer.kind)
+        for group in optimizer.groups:
+            for name in group.params:
+                info = audit.graph.params.get(name)
+                if kind is not None and info is not None and info.trainable:
+                    yield Held(name, info, optimizer, group, kind)
+
+
+def held_matrices(audit: Audit) -> tuple[Held, ...]:
+    """Those that are weights rather than biases, gains and other vectors, and are not zero."""
+    return tuple(one for one in held(audit) if is_matrix(one.info.shape) and weight_rms(audit, one.name))
+
+
+def place(optimizer: Optimizer) -> Where:
+    """The line that makes an optimiser."""
+    return Where(created=optimizer.site)
+
+
+def together(names: Iterable[str]) -> str:
+    """The module that holds all of some parameters."""
+    return common_module(module_of(name) for name in names)
+
+
+# sizes ------------------------------------------------------------------------------------------------------------------
+
+
+def weight_rms(audit: Audit, name: str) -> float | None:
+    """The RMS of a parameter as it is built; None when its values are not known."""
+    moments = audit.facts.signals[audit.graph.params[name].node].moments
+    return None if moments is None else sqrt(moments.mean_square)
+
+
+def reference_rms(audit: Audit, one: Held) -> float:
+    """The RMS of a weight, or of torch's default initialisation for its shape if that is larger.
+
+    A head that starts near zero is meant to move by many times its size.
+    """
+    return max(weight_rms(audit, one.name) or 0.0, sqrt(SHARE / max(prod(one.info.shape[1:]), 1)))
+
+
+def gradient_rms(audit: Audit, name: str) -> float | None:
+    """FORECAST RMS of a parameter's gradient; None when unknown, or when no loss was given that would say how large it is."""
+    forecast = audit.flow.params[name].forecast
+    return None if forecast is None or audit.flow.seed != "loss" else power(forecast)
+
+
+def gradient_norm(audit: Audit, names: Iterable[str]) -> float | None:
+    """FORECAST l2 norm of the gradient of some parameters together; None when one is unknown."""
+    total = 0.0
+    for name in names:
+        rms = gradient_rms(audit, name)
+        if rms is None:
+            return None
+        total += prod(audit.graph.params[name].shape) * min(rms, 1e150) ** 2
+    return sqrt(total)
+
+
+def whole_norm(audit: Audit) -> float | None:
+    """FORECAST norm of the whole gradient, which clipping looks at; None when part of it is unknown."""
+    return gradient_norm(audit, dict.fromkeys(one.name for one in held(audit)))
+
+
+def power(log: float) -> float:
+    """``10^x`` without overflow."""
+    return inf if log > 300 else 10.0**log
+
+
+def logarithm(value: float) -> float | None:
+    """log10 of a size for a report; None for what has none."""
+    return log10(value) if 0.0 < value < inf else None
+
+
+def middle(values: Iterable[float]) -> float:
+    """The median (the upper of two)."""
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
+
+
+# steps ------------------------------------------------------------------------------------------------------------------
+
+
+def step(audit: Audit, one: Held, lr: float | None) -> float | None:
+    """The RMS of a parameter's first update with a learning rate; None when it is not known.
+
+    ``gradient``: ``lr g`` (times ``1 + m`` with Nesterov), after clipping. ``sign``: every entry moves by lr, as far as eps lets it;
+    RMSprop's running mean starts at 0, so that its first step is ``1 / sqrt(1 - alpha)`` times that.
+    """
+    gradient = gradient_rms(audit, one.name)
+    if lr is None:
+        return None
+    if one.kind.step == "gradient":
+        clipped = None if gradient is None else gradient * clipping(audit, gradient)
+        return None if clipped is None else lr * clipped * (1.0 + _look_ahead(one.group))
+    return lr * _normalised(one.group, gradient) if one.kind.step == "sign" else None
+
+
+def _look_ahead(group: Group) -> float:
+    return (group.number("momentum") or 0.0) if group.settings.get("nesterov") is True else 0.0
+
+
+def _normalised(group: Group, gradient: float | None) -> float:
+    """``|g| / (sqrt(v) + eps)`` at the first step."""
+    alpha, start = group.number("alpha"), group.number("initial_accumulator_value") or 0.0
+    largest = 1.0
+    if alpha is not None:
+        largest = 1.0 / sqrt((1.0 - alpha) * (alpha if group.settings.get("centered") is True else 1.0))
+    if gradient is None or gradient in (0.0, inf):
+        return largest
+    below = sqrt(start + (gradient / largest) ** 2) + (group.number("eps") or 0.0)
+    return gradient / below
+
+
+def clipping(audit: Audit, gradient: float) -> float:
+    """The factor by which clipping shrinks a gradient of this RMS; 1 where the norm is unknown."""
+    factor = 1.0
+    if audit.training.clip_value is not None and gradient:
+        factor = min(1.0, audit.training.clip_value / gradient)
+    if audit.training.clip is not None:
+        whole = whole_norm(audit)
+        factor *= min(1.0, audit.training.clip / whole) if whole else 1.0
+    return factor
+
+
+def momentum(one: Held) -> float:
+    """The share of the last step that the next one keeps, for optimisers that add gradients up: 0 for averages, as Adam's."""
+    return (one.group.number("momentum") or 0.0) if one.kind.step == "gradient" else 0.0
+
+
+def effective_lr(one: Held) -> float | None:
+    """``lr / (1 - m)``: what a gradient that stays the same moves a weight by in the end, for every update that it lasts.
+
+    Dampening d takes the share ``1 - d`` of every gradient but the first.
+    """
+    lr, m = one.group.peak_lr, momentum(one)
+    if lr is None:
+        return None
+    return inf if m >= 1.0 else lr * (1.0 - (one.group.number("dampening") or 0.0) * bool(m)) / (1.0 - m)
