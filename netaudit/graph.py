@@ -114,6 +114,24 @@ class ParamInfo:
     where: Where = Where()
 
 
+@dataclass(frozen=True, slots=True)
+class Unregistered:
+    """A tensor that asks for a gradient but is no parameter of the model, so that no optimiser and no ``state_dict`` sees it.
+
+    ``node`` is the constant that stands for it in the graph, ``name`` how the code reaches it and ``holder`` what holds it ("a
+    list"). ``is_leaf`` is False for what was computed from a parameter once, in the constructor. ``optimised`` says that an
+    optimiser of the target has it all the same.
+    """
+
+    node: str
+    name: str
+    shape: tuple[int, ...]
+    holder: str
+    where: Where = Where()
+    is_leaf: bool = True
+    optimised: bool = False
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Graph:
     """A traced model in execution order, functional: no node changes another's value.
@@ -129,6 +147,7 @@ class Graph:
     loss: str | None = None
     tracer: str = "export"
     notes: tuple[str, ...] = ()
+    unregistered: tuple[Unregistered, ...] = ()
 
     def by_name(self) -> Mapping[str, Node]:
         """The nodes, keyed by name."""

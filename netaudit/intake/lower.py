@@ -17,6 +17,7 @@ from .composites import recognise
 from .functional import functionalise
 from .interpret import call as run
 from .placeholders import dtype_name, leaf_nodes, named_inputs, stand_ins
+from .strays import unregistered
 from .subject import Subject
 from .trace import Traced
 from .where import where
@@ -45,7 +46,8 @@ def lower(traced: Traced, subject: Subject) -> Lowered:
     loss, outputs = (outputs[0], outputs[1:]) if traced.has_loss else (None, outputs)
     roots = (*outputs, *((loss,) if loss else ()))
     nodes = _alive(nodes, roots)
-    nodes, tensors = _folded_constants(nodes, tensors)
+    strays = unregistered(subject, list(placed.values()))
+    nodes, tensors = _folded_constants(nodes, tensors, frozenset(stray.node for stray in strays))
     nodes = _alive(list(recognise(tuple(nodes), roots)), roots)
     kept = {node.name for node in nodes}
     graph = Graph(
@@ -56,6 +58,7 @@ def lower(traced: Traced, subject: Subject) -> Lowered:
         loss,
         traced.tracer,
         traced.notes,
+        tuple(stray for stray in strays if stray.node in kept),
     )
     return Lowered(graph, {name: tensor for name, tensor in tensors.items() if name in kept or name in _param_nodes(params)})
 
@@ -242,10 +245,12 @@ def _alive(nodes: Sequence[Node], roots: Sequence[str]) -> list[Node]:
     return kept[::-1]
 
 
-def _folded_constants(nodes: Sequence[Node], tensors: Mapping[str, Tensor]) -> tuple[list[Node], dict[str, Tensor]]:
-    """Calls on constants alone (positions, masks, rotary tables) become constants, evaluated on the CPU."""
+def _folded_constants(
+    nodes: Sequence[Node], tensors: Mapping[str, Tensor], trained: frozenset[str]
+) -> tuple[list[Node], dict[str, Tensor]]:
+    """Calls on constants alone (positions, masks, rotary tables) become constants, evaluated on the CPU; not those ``trained``."""
     values = dict(tensors)
-    constant = {node.name for node in nodes if node.op == "constant" and not values[node.name].is_meta}
+    constant = {node.name for node in nodes if node.op == "constant" and not values[node.name].is_meta and node.name not in trained}
     result = []
     for node in nodes:
         if node.op in ("input", "parameter", "constant") or not _is_constant(node, constant):

@@ -95,8 +95,9 @@ def _extremes(value: Tensor) -> tuple[float, float]:
 
 def _origins(graph: Graph, tensors: Mapping[str, Tensor], assumed: Assumed) -> dict[str, Origin]:
     result: dict[str, Origin] = {}
+    strays = {stray.node for stray in graph.unregistered}
     for node in graph.nodes:
-        if node.op == "parameter":
+        if node.op == "parameter" or node.name in strays:
             result[node.name] = "live" if tensors[node.name].is_meta else "static"
         elif node.op == "constant":
             result[node.name] = "live" if tensors[node.name].is_meta else "constant"

@@ -2,12 +2,12 @@
 
 ``trials`` is the whole of it: every claim of a pack as a test to run. Behind it, ``Case`` is one call of an op; ``applied`` traces
 it through the whole pipeline; ``broken_axioms``, ``search`` with ``unsound`` and ``loose``, and ``misjudged`` say in sentences what
-is wrong, or nothing. ``codes`` audits a model written in a docstring, ``facts_of`` derives the facts of a function.
+is wrong, or nothing. ``codes`` and ``findings`` audit a model that is given as text, ``facts_of`` derives the facts of a function.
 """
 
 from netaudit.testing.axioms import broken_axioms
 from netaudit.testing.case import Applied, Case, Law, applied, facts_of, normal
-from netaudit.testing.examples import codes, examples
+from netaudit.testing.examples import codes, examples, findings
 from netaudit.testing.points import inside, points
 from netaudit.testing.sampling import misjudged
 from netaudit.testing.search import Found, jacobians, local_gain, loose, search, unsound
@@ -24,6 +24,7 @@ __all__ = [
     "codes",
     "examples",
     "facts_of",
+    "findings",
     "inside",
     "jacobians",
     "local_gain",

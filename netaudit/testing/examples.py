@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from netaudit.audit import Settings, audit_subject
 from netaudit.check import Check, sections
+from netaudit.finding import Finding
 from netaudit.intake.subject import Options
 from netaudit.intake.target import load
 from netaudit.pack import Catalog, installed
@@ -27,6 +28,15 @@ def codes(source: str, *, catalog: Catalog | None = None, settings: Settings | N
     Raises:
         TargetError: the text holds no model, or its code fails.
     """
+    return frozenset(finding.code for finding in findings(source, catalog=catalog, settings=settings))
+
+
+def findings(source: str, *, catalog: Catalog | None = None, settings: Settings | None = None) -> tuple[Finding, ...]:
+    """All findings on the models of a python file with this text.
+
+    Raises:
+        TargetError: the text holds no model, or its code fails.
+    """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "example.py"
         path.write_text(source)
@@ -34,4 +44,4 @@ def codes(source: str, *, catalog: Catalog | None = None, settings: Settings | N
         reports = [audit_subject(subject, catalog or installed(), settings or Settings()) for subject in subjects]
     problems = [problem for report in reports for problem in report.problems]
     assert not [p for p in problems if "crashed" in p], problems
-    return frozenset(finding.code for report in reports for finding in report.findings)
+    return tuple(finding for report in reports for finding in report.findings)

@@ -1,0 +1,1 @@
+"""Checks: structure of the model and of its loss."""
