@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .effect import UNKNOWN, ZERO, Effect, Jacobian, Pull, Transfer
 from .graph import SAMPLED_BACKWARD, Graph, Node
@@ -23,16 +25,21 @@ class Leaves:
     ``signals``: of inputs, parameters and constants, and of every node that could be evaluated without the input (computed
     weights, position tables) or on the example input alone (ids, masks, labels). ``norms``: the certified norms of a weight
     at a use, keyed by the node that uses it and the operand's slot. ``non_finite``: parameters that hold NaN or inf.
+    ``samples``: the example's own values of float inputs, for what is said of targets; no bound and no model rests on them.
     """
 
     signals: Mapping[str, Signal]
     norms: Mapping[tuple[str, int], WeightNorms] = field(default_factory=dict)
     non_finite: tuple[str, ...] = ()
+    samples: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Facts:
-    """A graph with, for each node, its signal and (for calls) its effect. ``unmodelled`` are calls without a transfer."""
+    """A graph with, for each node, its signal and (for calls) its effect. ``unmodelled`` are calls without a transfer.
+
+    ``samples`` are the example's own values of float inputs.
+    """
 
     graph: Graph
     signals: Mapping[str, Signal]
@@ -41,6 +48,7 @@ class Facts:
     nodes: Mapping[str, Node]
     transfers: Mapping[str, Transfer]
     non_finite: tuple[str, ...] = ()
+    samples: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def jacobian(self, node: str, slot: int) -> Jacobian | None:
         """The Jacobian of a call with respect to one of its operands."""
@@ -75,7 +83,7 @@ def derive(graph: Graph, leaves: Leaves, catalog: Catalog) -> Facts:
         effect = _within_regions(node, found or _unknown(node, operands))
         effects[node.name] = effect
         signals[node.name] = _merged(effect.out, leaves.signals.get(node.name))
-    return Facts(graph, signals, effects, tuple(unmodelled), graph.by_name(), catalog.transfers, leaves.non_finite)
+    return Facts(graph, signals, effects, tuple(unmodelled), graph.by_name(), catalog.transfers, leaves.non_finite, leaves.samples)
 
 
 def _merged(out: Signal, evaluated: Signal | None) -> Signal:

@@ -137,7 +137,8 @@ class Graph:
     """A traced model in execution order, functional: no node changes another's value.
 
     ``outputs`` are the model's results; ``loss`` is the scalar that is differentiated when the target gave one.
-    ``tracer`` says which front end made it, and ``notes`` what was lost on the way ("one path only").
+    ``tracer`` says which front end made it, and ``notes`` what was lost on the way ("one path only"). ``clones`` are groups of
+    distinct parameters with equal values.
     """
 
     nodes: tuple[Node, ...]
@@ -148,6 +149,7 @@ class Graph:
     tracer: str = "export"
     notes: tuple[str, ...] = ()
     unregistered: tuple[Unregistered, ...] = ()
+    clones: tuple[tuple[str, ...], ...] = ()
 
     def by_name(self) -> Mapping[str, Node]:
         """The nodes, keyed by name."""

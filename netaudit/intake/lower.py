@@ -13,6 +13,7 @@ from torch import Tensor
 from netaudit.graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site
 
 from .calls import Call, Value, flatten
+from .clones import clones
 from .composites import recognise
 from .functional import functionalise
 from .interpret import call as run
@@ -59,6 +60,7 @@ def lower(traced: Traced, subject: Subject) -> Lowered:
         traced.tracer,
         traced.notes,
         tuple(stray for stray in strays if stray.node in kept),
+        clones(params, tensors),
     )
     return Lowered(graph, {name: tensor for name, tensor in tensors.items() if name in kept or name in _param_nodes(params)})
 

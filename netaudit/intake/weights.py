@@ -70,7 +70,13 @@ def leaves(lowered: Lowered, assumed: Assumed = Assumed(), effort: Effort = "qui
             signals[node.name] = _signal(node, values[node.name], origins[node.name])
     broken = tuple(name for name, info in graph.params.items() if _is_broken(values.get(info.node), signals.get(info.node)))
     fixed = frozenset(name for name, origin in origins.items() if origin in ("static", "constant"))
-    return Leaves(signals, weight_norms(graph, values, fixed, effort), broken)
+    return Leaves(signals, weight_norms(graph, values, fixed, effort), broken, _samples(graph, values, origins))
+
+
+def _samples(graph: Graph, values: Mapping[str, Tensor], origins: Mapping[str, Origin]) -> dict[str, np.ndarray]:
+    """The given (not guessed) float inputs that are not too large."""
+    given = (n for n in graph.nodes if n.op == "input" and n.is_float and origins[n.name] == "sample")
+    return {n.name: _array(values[n.name]) for n in given if values[n.name].numel() <= LARGE and not values[n.name].is_complex()}
 
 
 def _is_broken(value: Tensor | None, signal: Signal | None) -> bool:

@@ -1,0 +1,110 @@
+"""What several checks of losses share: which value is the prediction, which the target, and what stands in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from netaudit import Audit, Graph, Node
+from netaudit_rules.checks.common import MOVES
+
+if TYPE_CHECKING:
+    from netaudit import Facts
+
+RESIDUAL = frozenset(f"aten.{name}" for name in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"))
+"""Losses of a difference: prediction and target are broadcast against each other."""
+CLASSES = frozenset({"aten.cross_entropy_loss", "aten.nll_loss", "aten.nll_loss_nd", "aten.nll_loss2d"})
+"""Losses of class scores and labels."""
+_CONVOLUTIONS = tuple(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))
+WEIGHTED = frozenset(f"aten.{name}" for name in ("linear", "addmm", "convolution", *_CONVOLUTIONS))
+"""Calls with a weight whose output has no bound of its own."""
+_EXPANSIONS = frozenset({"aten.broadcast_tensors", "aten.expand", "aten.expand_as"})
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A call of the loss that sets a prediction against a target, entry by entry.
+
+    ``prediction`` depends on trained parameters; ``target`` does not, unless both do. Both are named as they are before they
+    are broadcast. ``by_hand``: a difference or product in the code rather than one of torch's losses.
+    """
+
+    node: Node
+    prediction: str
+    target: str
+    by_hand: bool
+
+
+def dependent(graph: Graph) -> frozenset[str]:
+    """The nodes whose value changes when trained parameters do."""
+    moving = {info.node for info in graph.params.values() if info.trainable} | {stray.node for stray in graph.unregistered}
+    for node in graph.nodes:
+        if not moving.isdisjoint(node.inputs):
+            moving.add(node.name)
+    return frozenset(moving)
+
+
+def tail(graph: Graph) -> frozenset[str]:
+    """The nodes behind which no parameter is used on the way to the loss: the end of the network and the loss itself."""
+    if graph.loss is None:
+        return frozenset()
+    parameters = {info.node for info in graph.params.values()} | {stray.node for stray in graph.unregistered}
+    users: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            users.setdefault(name, []).append(node)
+    result = {graph.loss}
+    for node in reversed(graph.nodes):
+        own = users.get(node.name, [])
+        if own and all(user.name in result and parameters.isdisjoint(user.inputs) for user in own):
+            result.add(node.name)
+    return frozenset(result)
+
+
+def unexpanded(facts: Facts, name: str) -> str:
+    """A value before it was broadcast to the shape of another."""
+    node = facts.nodes[name]
+    while node.op in _EXPANSIONS and node.inputs:
+        output = node.args.get("output")
+        node = facts.nodes[node.inputs[output if isinstance(output, int) else 0]]
+    return node.name
+
+
+def comparisons(audit: Audit) -> Iterator[Comparison]:
+    """Every call of the loss that compares two tensors entry by entry."""
+    facts, moving = audit.facts, dependent(audit.graph)
+    end = tail(audit.graph)
+    for node in audit.graph.nodes:
+        if node.op not in RESIDUAL and not (node.op in _BY_HAND and node.name in end):
+            continue
+        if len(node.operands) < 2 or not all(isinstance(o, str) for o in node.operands[:2]):
+            continue
+        first, second = (unexpanded(facts, str(o)) for o in node.operands[:2])
+        if second in moving and first not in moving:
+            first, second = second, first
+        if first in moving:
+            yield Comparison(node, first, second, node.op not in RESIDUAL)
+
+
+_BY_HAND = frozenset(f"aten.{name}" for name in ("sub", "rsub", "mul", "div"))
+
+
+def example(facts: Facts, name: str) -> Any:
+    """The values of a target on the example input, as an array; None when they are not at hand."""
+    known = facts.samples.get(name)
+    return facts.signals[name].value if known is None else known
+
+
+def source(facts: Facts, name: str) -> Node:
+    """What computed a value, seen through calls that only move or repeat entries."""
+    node = facts.nodes[name]
+    while (node.op in MOVES or node.op in _EXPANSIONS) and node.inputs:
+        output = node.args.get("output")
+        node = facts.nodes[node.inputs[output if isinstance(output, int) and node.op in _EXPANSIONS else 0]]
+    return node
+
+
+def label(node: Node) -> str:
+    """The name of an op as people know it: ``aten.cross_entropy_loss`` -> ``cross_entropy``."""
+    return node.op.partition(".")[2].strip("_").removesuffix("_nd").removesuffix("_loss") or node.op
