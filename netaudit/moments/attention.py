@@ -169,6 +169,8 @@ def _widened(array: Array, axis: int, others: tuple[int, ...]) -> Array:
 def _through_rows(g: Kernel, square: Array, logits: Kernel, axis: int, weights: Array | None) -> Kernel:
     """``J' g`` with ``J = diag p - p p'``; ``square``: ``E p^2`` at the same key, damped by ``1 - 1 / n`` where keys are one segment."""
     count, size = len(logits.cuts[axis]), logits.sizes[axis]
+    if not g.varies(axis):  # J 1 = 0: what is the same along the row is lost
+        return kernels.constant(logits.sizes, 0.0)
     g = _same_cuts(g, logits, axis)
     fluctuation = g.second.take([0], axis) - g.second.take([1], axis) if weights is None else _deviation(g, weights, axis)
     same = fluctuation * square

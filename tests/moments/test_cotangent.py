@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netaudit.moments import Var, cotangent, independent, joined, of, record
+from netaudit.moments import Var, cotangent, independent, joined, of, record, shared
 from netaudit.moments.cotangent import Cotangent, Euler, Slope
 from netaudit.moments.state import Law, Moments, View
 
@@ -59,6 +59,12 @@ def test_a_bias_leaves_the_orthogonality_as_it_is() -> None:
     pulled = record(lambda a, b: a + b.reshape(1, 32), normal(), bias).pull(tagged)
     assert pulled[0] is not None
     assert pulled[0].euler == Euler(1, 0.0)
+
+
+def test_softmax_sends_nothing_back_from_a_gradient_that_is_the_same_along_its_rows() -> None:
+    pulled = record(lambda v: v.softmax(1), normal()).pull(cotangent(shared(N, 1.0)))
+    assert pulled[0] is not None
+    assert pulled[0].mean_square == 0.0
 
 
 def test_a_maximum_over_joined_parts_selects_as_over_the_whole() -> None:
