@@ -200,7 +200,8 @@ class Judged:
 def _judge(analysis: Analysis, training: Training, catalog: Catalog, settings: Settings) -> Judged:
     """What the selected checks say. Those that need the training set-up are not asked where none is given."""
     subject = analysis.subject
-    audit = Audit(subject.id, analysis.facts, analysis.flow, analysis.later, training, settings.mode)
+    guessed = bool(subject.guess)
+    audit = Audit(subject.id, analysis.facts, analysis.flow, analysis.later, training, settings.mode, guessed=guessed)
     chosen = [c for c in selected(catalog, settings) if training.is_given or "training" not in c.needs]
     found, problems = _said([c for c in chosen if "ignores" not in c.needs], audit)
     names, ignores = naming(catalog), ignores_of(subject, analysis.graph)

@@ -29,6 +29,7 @@ class Audit:
     ``flow`` is the gradient at initialisation; ``later`` the same once zero-initialised parameters that receive a gradient
     have moved off zero (None when there are none): what is zero in the first and not in the second is a transient zero.
     ``ignores`` says what became of the comments that suppress findings, for checks that need it: they run after all others.
+    ``guessed``: nobody gave the inputs, so that their sizes say nothing.
     """
 
     target: str
@@ -38,6 +39,7 @@ class Audit:
     training: Training = Training()
     mode: str = "train"
     ignores: tuple[Outcome, ...] = ()
+    guessed: bool = False
 
     @property
     def graph(self) -> Graph:

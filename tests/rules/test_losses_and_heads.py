@@ -189,3 +189,14 @@ def test_targets_are_held_against_the_proved_range(build: str, target: str, seve
 
 def test_an_input_as_target_is_seen() -> None:
     assert found("NA434", "net(16, nn.Sigmoid())", "return F.mse_loss(p, x)") == ["error"]
+
+
+def test_a_range_that_only_the_weights_of_the_moment_give_is_no_limit() -> None:
+    """Behind a bounded activation a linear layer is bounded for now; training moves that bound."""
+    build = "nn.Sequential(nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 1))"
+    assert found("NA434", build, "return F.mse_loss(p, 100 * x[:, :1])") == []
+
+
+def test_a_scaled_sigmoid_reaches_further() -> None:
+    assert found("NA434", "net(1, nn.Sigmoid())", "return F.mse_loss(2 * p - 1, torch.sin(x[:, :1]))") == []
+    assert found("NA434", "net(1, nn.Sigmoid())", "return F.mse_loss(2 * p - 1, 5 * torch.sin(x[:, :1]))") == ["error"]

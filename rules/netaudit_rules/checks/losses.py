@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from netaudit import Audit, Graph, Node
@@ -103,6 +104,48 @@ def source(facts: Facts, name: str) -> Node:
         output = node.args.get("output")
         node = facts.nodes[node.inputs[output if isinstance(output, int) and node.op in _EXPANSIONS else 0]]
     return node
+
+
+_ENDS: dict[str, tuple[float, float]] = {
+    **{f"aten.{name}": (0.0, 1.0) for name in ("sigmoid", "softmax", "_softmax", "hardsigmoid")},
+    **{f"aten.{name}": (-1.0, 1.0) for name in ("tanh", "sin", "cos", "erf")},
+    **{f"aten.{name}": (0.0, inf) for name in ("relu", "softplus", "abs", "square", "exp")},
+    **{f"aten.{name}": (-inf, 0.0) for name in ("log_softmax", "_log_softmax", "log_sigmoid")},
+    "aten.relu6": (0.0, 6.0),
+}
+"""What functions can give whatever their input is, and so whatever the weights in front of them become."""
+_LIMITS = {"aten.hardtanh": ("min_val", "max_val"), "aten.clamp": ("min", "max")}
+
+
+def reach(facts: Facts, name: str) -> tuple[float, float]:
+    """The values that a tensor can have whatever the weights are: those of the function it ends in, scaled and shifted by numbers."""
+    node = source(facts, name)
+    if node.op in _ENDS:
+        return _ENDS[node.op]
+    if node.op in _LIMITS:
+        low, high = (node.args.get(end) for end in _LIMITS[node.op])
+        return (float(low) if isinstance(low, (int, float)) else -inf, float(high) if isinstance(high, (int, float)) else inf)
+    if node.op in _AFFINE and len(node.operands) == 2 and isinstance(node.operands[0], str) and isinstance(node.operands[1], float):
+        ends = sorted(_AFFINE[node.op](end, node.operands[1]) for end in reach(facts, node.operands[0]))
+        return (ends[0], ends[1])
+    return (-inf, inf)
+
+
+_AFFINE: dict[str, Callable[[float, float], float]] = {
+    "aten.add": lambda x, c: x + c,
+    "aten.sub": lambda x, c: x - c,
+    "aten.rsub": lambda x, c: c - x,
+    "aten.mul": lambda x, c: x * c if c else 0.0,
+    "aten.div": lambda x, c: x / c if c else inf,
+}
+
+
+def head(facts: Facts, name: str) -> str:
+    """The module whose output a value is: of what the root module itself applied, the nearest submodule behind it."""
+    node = facts.nodes[name]
+    while not node.where.module and node.inputs:
+        node = facts.nodes[node.inputs[0]]
+    return node.where.module
 
 
 def label(node: Node) -> str:

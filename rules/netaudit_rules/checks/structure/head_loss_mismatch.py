@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from netaudit import Audit, Node, Remark, Severity, check
-from netaudit_rules.checks.losses import CLASSES, WEIGHTED, example, label, source
+from netaudit_rules.checks.losses import CLASSES, WEIGHTED, example, head, label, reach, source
 
 SOFTMAX = frozenset({"aten.softmax", "aten._softmax"})
 LOG_SOFTMAX = frozenset({"aten.log_softmax", "aten._log_softmax"})
@@ -79,35 +79,37 @@ def _classes(audit: Audit, node: Node) -> Iterator[Remark]:
     axis = 1 if len(shape) > 1 else 0
     made = source(audit.facts, node.inputs[0])
     if shape[axis] == 1:
-        yield _remark(node, made, f"{label(node)} over one class", "the loss is 0 for every input, and nothing is learnt")
+        yield _remark(audit, node, made, f"{label(node)} over one class", "the loss is 0 for every input, and nothing is learnt")
     target = example(audit.facts, node.inputs[1])
     if target is not None and target.dtype.kind in "iu" and target.size:
-        yield from _labels(node, made, shape[axis], target[target != node.args.get("ignore_index", -100)])
+        yield from _labels(audit, node, made, shape[axis], target[target != node.args.get("ignore_index", -100)])
     if node.op in CLASSES - {"aten.cross_entropy_loss"}:
-        yield from _log_probabilities(node, made, axis)
+        yield from _log_probabilities(audit, node, made, axis)
     elif made.op == "aten.relu":
-        yield _remark(node, made, "relu is applied to the scores of cross_entropy", "classes tie at 0 and cannot be ruled out", "info")
+        yield _remark(
+            audit, node, made, "relu is applied to the scores of cross_entropy", "classes tie at 0 and cannot be ruled out", "info"
+        )
 
 
-def _labels(node: Node, made: Node, classes: int, counted: object) -> Iterator[Remark]:
+def _labels(audit: Audit, node: Node, made: Node, classes: int, counted: object) -> Iterator[Remark]:
     low, high = int(counted.min(initial=0)), int(counted.max(initial=0))  # type: ignore[attr-defined]  # an integer array
     if low < 0 or high >= classes:
         given = f"labels from {low} to {high}, scores for {classes} classes"
-        yield _remark(node, made, f"{label(node)} gets {given}", "torch raises, or on a GPU fails with a device-side assert")
+        yield _remark(audit, node, made, f"{label(node)} gets {given}", "torch raises, or on a GPU fails with a device-side assert")
 
 
-def _log_probabilities(node: Node, made: Node, axis: int) -> Iterator[Remark]:
+def _log_probabilities(audit: Audit, node: Node, made: Node, axis: int) -> Iterator[Remark]:
     if made.op in SOFTMAX | {"aten.sigmoid"}:
         why = "it is minus a probability: its slope is p (1 - p) where log-probabilities would have 1 - p, and vanishes for p near 0"
-        yield _remark(node, made, f"{label(node)} gets probabilities of {label(made)}, not log-probabilities", why)
+        yield _remark(audit, node, made, f"{label(node)} gets probabilities of {label(made)}, not log-probabilities", why)
     elif made.op in NO_LOGS:
         why = "it is minus the score of the right class: it falls without bound as scores grow, whatever the other classes do"
-        yield _remark(node, made, f"{label(node)} gets raw scores of {label(made)}, not log-probabilities", why)
+        yield _remark(audit, node, made, f"{label(node)} gets raw scores of {label(made)}, not log-probabilities", why)
     elif made.op in LOG_SOFTMAX and len(made.shape) > 1 and made.shape == node_shape(node, made):
         over = made.args.get("dim")
         if isinstance(over, int) and over % len(made.shape) != axis:
             why = f"the classes stand on axis {axis}, log_softmax normalises over axis {over % len(made.shape)}"
-            yield _remark(node, made, f"{label(node)} gets log_softmax over another axis than the classes", why)
+            yield _remark(audit, node, made, f"{label(node)} gets log_softmax over another axis than the classes", why)
 
 
 def node_shape(node: Node, made: Node) -> tuple[int, ...]:
@@ -122,17 +124,17 @@ def _binary(audit: Audit, node: Node) -> Iterator[Remark]:
     made = source(audit.facts, node.inputs[0])
     if made.op in WEIGHTED | LOG_SOFTMAX | {"aten.relu", "aten.softplus"}:
         why = "torch raises for values outside [0, 1], or clamps the gradient; use binary_cross_entropy_with_logits"
-        yield _remark(node, made, f"{label(node)} gets the output of {label(made)}, which is no probability", why)
+        yield _remark(audit, node, made, f"{label(node)} gets the output of {label(made)}, which is no probability", why)
     yield from _binary_labels(audit, node, made)
 
 
 def _with_logits(audit: Audit, node: Node) -> Iterator[Remark]:
     made = source(audit.facts, node.inputs[0])
-    values = audit.facts.signals[made.name].range
-    if made.op not in PROBABILITIES and (values.lo >= 0.0 or values.hi <= 0.0):
-        side = "below" if values.lo >= 0.0 else "above"
-        why = f"proved range {values}: no probability is ever {side} one half"
-        yield _remark(node, made, f"the logits of {label(node)} never change sign: {label(made)} makes them", why, "warning")
+    low, high = reach(audit.facts, node.inputs[0])
+    if made.op not in PROBABILITIES and (low >= 0.0 or high <= 0.0):
+        side = "below" if low >= 0.0 else "above"
+        why = f"logits in [{low:g}, {high:g}]: no probability is ever {side} one half"
+        yield _remark(audit, node, made, f"the logits of {label(node)} never change sign: {label(made)} makes them", why, "warning")
     yield from _binary_labels(audit, node, made)
 
 
@@ -143,29 +145,31 @@ def _binary_labels(audit: Audit, node: Node, made: Node) -> Iterator[Remark]:
     low, high = float(target.min()), float(target.max())
     if low < 0.0 or high > 1.0:
         why = "for a label outside [0, 1] the loss falls without bound as the logit grows"
-        yield _remark(node, made, f"{label(node)} gets labels from {low:g} to {high:g}, outside [0, 1]", why)
+        yield _remark(audit, node, made, f"{label(node)} gets labels from {low:g} to {high:g}, outside [0, 1]", why)
 
 
 def _divergence(audit: Audit, node: Node) -> Iterator[Remark]:
     made, target = source(audit.facts, node.inputs[0]), source(audit.facts, node.inputs[1])
     if made.op in NO_LOGS:
         why = "it expects log-probabilities as its first argument"
-        yield _remark(node, made, f"kl_div gets the output of {label(made)} in place of log-probabilities", why)
+        yield _remark(audit, node, made, f"kl_div gets the output of {label(made)} in place of log-probabilities", why)
     if target.op in LOG_SOFTMAX and node.args.get("log_target") is not True:
         why = "log-probabilities are negative: as a target they need log_target=True"
-        yield _remark(node, target, "kl_div gets log_softmax as its target", why)
+        yield _remark(audit, node, target, "kl_div gets log_softmax as its target", why)
 
 
 def _margin(audit: Audit, node: Node) -> Iterator[Remark]:
     target = example(audit.facts, node.inputs[1])
     if target is not None and target.size and float(target.min()) == 0.0 and float(target.max()) <= 1.0:
         why = "its labels are -1 and 1: a label 0 gives the constant log 2 and no gradient"
-        yield _remark(node, source(audit.facts, node.inputs[0]), f"{label(node)} gets labels 0 and 1", why)
+        yield _remark(audit, node, source(audit.facts, node.inputs[0]), f"{label(node)} gets labels 0 and 1", why)
 
 
-def _remark(node: Node, made: Node, message: str, reason: str, severity: Severity | None = None) -> Remark:
+def _remark(audit: Audit, node: Node, made: Node, message: str, reason: str, severity: Severity | None = None) -> Remark:
     where = made.where if made.where.called is not None else node.where
-    return Remark(message=message, module=made.where.module, where=where, severity=severity, reason=reason, key=message.partition(" ")[0])
+    return Remark(
+        message=message, module=head(audit.facts, made.name), where=where, severity=severity, reason=reason, key=message.partition(" ")[0]
+    )
 
 
 _JUDGES: dict[str, Callable[[Audit, Node], Iterator[Remark]]] = {

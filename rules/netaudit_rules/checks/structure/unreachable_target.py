@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from netaudit import Audit, Evidence, Remark, check
-from netaudit_rules.checks.losses import Comparison, comparisons, example, label, source
-
-if TYPE_CHECKING:
-    from netaudit import Interval
+from netaudit_rules.checks.losses import Comparison, comparisons, example, head, label, reach, source
 
 NOTICED = 0.02
 """The share of the targets' variance that cannot be reached, above which it is worth a note."""
@@ -29,9 +26,10 @@ def unreachable_target(audit: Audit) -> Iterator[Remark]:
         and the loss keeps a floor.
 
     How it is found:
-        The range of the prediction is proved. On the targets of the example the floor of the squared error is computed, the
-        mean of ``dist(y, range)^2``, and set against the variance of the targets: a note above 2 %, a warning above 20 %, an
-        error above 45 %. Nothing is said where the range is not known or the targets depend on the model.
+        The last function of the model gives the range, for all inputs and all weights. On the targets of the example the
+        floor of the squared error is computed, the mean of ``dist(y, range)^2``, and set against the variance of the targets:
+        a note above 2 %, a warning above 20 %, an error above 45 %. Nothing is said where the range is not known or the
+        targets depend on the model.
 
     Flagged:
         ```python
@@ -69,31 +67,31 @@ def unreachable_target(audit: Audit) -> Iterator[Remark]:
     for comparison in comparisons(audit):
         if comparison.by_hand and not comparison.node.op.endswith("sub"):
             continue
-        values = audit.facts.signals[comparison.prediction].range
+        values = reach(audit.facts, comparison.prediction)
         target = example(audit.facts, comparison.target)
-        if target is None or target.size < 2 or not (isfinite(values.lo) or isfinite(values.hi)):
+        if target is None or target.size < 2 or not any(map(isfinite, values)):
             continue
         share = _missed_share(target, values)
         if share is not None and share > NOTICED:
             yield _remark(audit, comparison, values, target, share)
 
 
-def _missed_share(target: Any, values: Interval) -> float | None:
+def _missed_share(target: Any, values: tuple[float, float]) -> float | None:
     """The floor of the squared error over the variance of the targets; None for targets that are all alike."""
     wide = target.astype(float)
-    variance, missed = float(wide.var()), float(((wide - wide.clip(values.lo, values.hi)) ** 2).mean())
+    variance, missed = float(wide.var()), float(((wide - wide.clip(*values)) ** 2).mean())
     return missed / variance if variance > 0.0 and isfinite(missed) else None
 
 
-def _remark(audit: Audit, comparison: Comparison, values: Interval, target: Any, share: float) -> Remark:
-    head = source(audit.facts, comparison.prediction)
-    span = f"[{float(target.min()):.3g}, {float(target.max()):.3g}]"
+def _remark(audit: Audit, comparison: Comparison, values: tuple[float, float], target: Any, share: float) -> Remark:
+    made = source(audit.facts, comparison.prediction)
+    span, ends = (f"[{low:.3g}, {high:.3g}]" for low, high in ((float(target.min()), float(target.max())), values))
     return Remark(
-        message=f"targets in {span} lie outside the output's range {values}, which {label(head)} sets",
-        module=head.where.module,
-        where=head.where,
+        message=f"targets in {span} lie outside the output's range {ends}, which {label(made)} sets",
+        module=head(audit.facts, made.name),
+        where=made.where,
         severity="error" if share > CERTAIN else "warning" if share > HARMFUL else "info",
         reason=f"{share:.0%} of the targets' variance cannot be reached, whatever the model learns",
-        evidence=Evidence("", None, None, None, None, "proved range; targets of the example"),
-        key=label(head),
+        evidence=Evidence("", None, None, None, None, "range for all inputs and weights; targets of the example"),
+        key=label(made),
     )

@@ -7,7 +7,7 @@ from math import exp, log
 
 from netaudit import Audit, Evidence, Node, Remark, Severity, above, check
 from netaudit_rules.checks.common import common_module
-from netaudit_rules.checks.losses import label, source, tail
+from netaudit_rules.checks.losses import head, label, reach, source, tail
 
 SQUASHES = frozenset(f"aten.{name}" for name in ("sigmoid", "tanh", "softmax", "_softmax", "hardsigmoid", "log_softmax", "_log_softmax"))
 OUTER = SQUASHES - {"aten.hardsigmoid"}
@@ -77,14 +77,14 @@ def double_squash(audit: Audit) -> Iterator[Remark]:
 
 
 def _in_loss(audit: Audit, inner: Node) -> Remark:
-    values = audit.facts.signals[inner.name].range
+    low, high = reach(audit.facts, inner.name)
     return Remark(
         message=f"{label(inner)} is applied before binary_cross_entropy_with_logits, which applies sigmoid itself",
-        module=inner.where.module,
+        module=head(audit.facts, inner.name),
         where=inner.where,
         severity="error",
-        reason=f"logits in {values} give probabilities in [{_sigmoid(values.lo):.3f}, {_sigmoid(values.hi):.3f}]: "
-        f"the loss is at least {log(1 + exp(-values.hi)):.3f} for a label 1 and {log(1 + exp(values.lo)):.3f} for a label 0",
+        reason=f"logits in [{low:g}, {high:g}] give probabilities in [{_sigmoid(low):.3f}, {_sigmoid(high):.3f}]: "
+        f"the loss is at least {log(1 + exp(-high)):.3f} for a label 1 and {log(1 + exp(low)):.3f} for a label 0",
         evidence=Evidence("", None, None, None, None, "holds for every input"),
         key="loss",
     )
