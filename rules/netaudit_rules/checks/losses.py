@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -39,11 +39,17 @@ class Comparison:
 
 def dependent(graph: Graph) -> frozenset[str]:
     """The nodes whose value changes when trained parameters do."""
-    moving = {info.node for info in graph.params.values() if info.trainable} | {stray.node for stray in graph.unregistered}
+    trained = {info.node for info in graph.params.values() if info.trainable}
+    return downstream(graph, trained | {stray.node for stray in graph.unregistered})
+
+
+def downstream(graph: Graph, sources: Iterable[str]) -> frozenset[str]:
+    """The given nodes and all whose value depends on them."""
+    found = set(sources)
     for node in graph.nodes:
-        if not moving.isdisjoint(node.inputs):
-            moving.add(node.name)
-    return frozenset(moving)
+        if not found.isdisjoint(node.inputs):
+            found.add(node.name)
+    return frozenset(found)
 
 
 def tail(graph: Graph) -> frozenset[str]:

@@ -1,0 +1,97 @@
+"""NA215."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from netaudit import Audit, Evidence, Node, Remark, check
+from netaudit_rules.checks.common import common_module
+from netaudit_rules.checks.gaussian import mean_and_std, outside
+from netaudit_rules.checks.losses import dependent, downstream, label
+
+ENDS: dict[str, tuple[float, float]] = {
+    "aten.tanh": (-2.9931, 2.9931),
+    "aten.sigmoid": (-5.9809, 5.9809),
+    "aten.hardtanh": (-1.0, 1.0),
+    "aten.hardsigmoid": (-3.0, 3.0),
+    "aten.erf": (-2.1460, 2.1460),
+}
+"""Between these the slope is at least 1 % of its largest: tanh' = 0.01, sigmoid' = 0.0025, 2 / sqrt(pi) exp(-x^2) = 0.0113."""
+SHARE = 0.5
+"""Share of a layer that is saturated, from which on it does not recover by itself: on 300 models healthy ones stay below."""
+
+
+@check("NA215", severity="warning", needs={"graph", "weights", "inputs"})
+def saturated_activation(audit: Audit) -> Iterator[Remark]:
+    """Most of a tanh or sigmoid layer is forecast to be saturated.
+
+    Why:
+        Far from 0 the slope of tanh and sigmoid decays exponentially. A layer whose inputs are large passes almost no gradient
+        and outputs -1, 0 or 1 whatever it gets. Unscaled inputs (raw pixels, prices) and weights of unit variance do this.
+
+    How it is found:
+        Mean and variance in front of each activation are forecast; the share of entries where the slope is below 1 % of the
+        largest follows for a normal value. A warning above one half. Gates on trained numbers alone are left out.
+
+    Flagged:
+        ```python
+        import torch
+        from torch import nn
+
+        def build():
+            return nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 4))
+
+        def example_inputs():
+            return 255 * torch.rand(8, 16)
+        ```
+
+    Clean:
+        ```python
+        import torch
+        from torch import nn
+
+        def build():
+            return nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 4))
+
+        def example_inputs():
+            return torch.rand(8, 16)
+        ```
+
+    References:
+        Glorot & Bengio 2010, section 3; LeCun et al. 1998, "Efficient backprop", section 4.3.
+    """
+    moving = dependent(audit.graph) & downstream(audit.graph, audit.graph.inputs)
+    found: list[tuple[Node, float]] = []
+    for node in audit.graph.nodes:
+        if node.op in ENDS and node.inputs and node.inputs[0] in moving and node.name in audit.flow.reached:
+            share = _saturated(audit, node)
+            if share is not None and share > SHARE:
+                found.append((node, share))
+    if found:
+        yield _remark(audit, found)
+
+
+def _ends(node: Node) -> tuple[float, float]:
+    low, high = node.args.get("min_val"), node.args.get("max_val")
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)):
+        return float(low), float(high)
+    return ENDS[node.op]
+
+
+def _saturated(audit: Audit, node: Node) -> float | None:
+    known = mean_and_std(audit.facts.signals[node.inputs[0]])
+    return None if known is None else outside(*_ends(node), *known)
+
+
+def _remark(audit: Audit, found: Sequence[tuple[Node, float]]) -> Remark:
+    first, share = found[0]
+    mean, std = mean_and_std(audit.facts.signals[first.inputs[0]]) or (0.0, 0.0)
+    low, high = _ends(first)
+    return Remark(
+        message=f"{share:.0%} of {label(first)} is forecast to be saturated: its input has mean {mean:.3g} and deviation {std:.3g}",
+        module=common_module(node.where.module for node, _ in found) or first.where.module,
+        where=first.where,
+        reason=f"outside [{low:.3g}, {high:.3g}] its slope is below 1 % of the largest",
+        evidence=Evidence("", None, None, None, None, "forecast mean and variance, normal"),
+        siblings=tuple(node.where.module or node.name for node, _ in found[1:]),
+    )
