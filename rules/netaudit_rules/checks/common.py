@@ -46,6 +46,14 @@ def behind_moves(facts: Facts, name: str) -> Node:
     return node
 
 
+def home(facts: Facts, name: str) -> str:
+    """The module that a call belongs to: of what the root module itself applied, the nearest submodule behind it."""
+    node = facts.nodes[name]
+    while not node.where.module and node.inputs:
+        node = facts.nodes[node.inputs[0]]
+    return node.where.module
+
+
 def owner_site(audit: Audit, module: str, fallback: Where) -> Where:
     """Where a module was built and first called: from the first node inside it that knows."""
     for node in audit.graph.nodes:

@@ -146,14 +146,6 @@ _AFFINE: dict[str, Callable[[float, float], float]] = {
 }
 
 
-def head(facts: Facts, name: str) -> str:
-    """The module whose output a value is: of what the root module itself applied, the nearest submodule behind it."""
-    node = facts.nodes[name]
-    while not node.where.module and node.inputs:
-        node = facts.nodes[node.inputs[0]]
-    return node.where.module
-
-
 def label(node: Node) -> str:
     """The name of an op as people know it: ``aten.cross_entropy_loss`` -> ``cross_entropy``."""
     return node.op.partition(".")[2].strip("_").removesuffix("_nd").removesuffix("_loss") or node.op

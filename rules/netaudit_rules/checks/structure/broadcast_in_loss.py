@@ -7,8 +7,8 @@ from itertools import zip_longest
 from math import prod
 
 from netaudit import Audit, Node, Remark, check
-from netaudit_rules.checks.common import MOVES
-from netaudit_rules.checks.losses import Comparison, comparisons, head, label, source
+from netaudit_rules.checks.common import MOVES, home
+from netaudit_rules.checks.losses import Comparison, comparisons, label, source
 
 
 @check("NA431", severity="error", needs={"graph", "loss"})
@@ -102,7 +102,7 @@ def _remark(audit: Audit, comparison: Comparison, a: tuple[int, ...], b: tuple[i
     names = "a difference" if comparison.by_hand and comparison.node.op.endswith("sub") else label(comparison.node)
     return Remark(
         message=f"{names} of a prediction of shape {a} and a target of shape {b} is broadcast to {whole}",
-        module=head(audit.facts, made.name),
+        module=home(audit.facts, made.name),
         where=comparison.node.where if comparison.node.where.called is not None else made.where,
         reason=f"every prediction is compared with {prod(whole) // prod(a)} targets: the best it can learn is their mean",
         key=comparison.node.op,

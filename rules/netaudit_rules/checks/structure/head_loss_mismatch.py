@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from netaudit import Audit, Node, Remark, Severity, check
-from netaudit_rules.checks.losses import CLASSES, WEIGHTED, example, head, label, reach, source
+from netaudit_rules.checks.common import home
+from netaudit_rules.checks.losses import CLASSES, WEIGHTED, example, label, reach, source
 
 SOFTMAX = frozenset({"aten.softmax", "aten._softmax"})
 LOG_SOFTMAX = frozenset({"aten.log_softmax", "aten._log_softmax"})
@@ -168,7 +169,7 @@ def _margin(audit: Audit, node: Node) -> Iterator[Remark]:
 def _remark(audit: Audit, node: Node, made: Node, message: str, reason: str, severity: Severity | None = None) -> Remark:
     where = made.where if made.where.called is not None else node.where
     return Remark(
-        message=message, module=head(audit.facts, made.name), where=where, severity=severity, reason=reason, key=message.partition(" ")[0]
+        message=message, module=home(audit.facts, made.name), where=where, severity=severity, reason=reason, key=message.partition(" ")[0]
     )
 
 

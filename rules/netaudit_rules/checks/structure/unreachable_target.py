@@ -7,7 +7,8 @@ from math import isfinite
 from typing import Any
 
 from netaudit import Audit, Evidence, Remark, check
-from netaudit_rules.checks.losses import Comparison, comparisons, example, head, label, reach, source
+from netaudit_rules.checks.common import home
+from netaudit_rules.checks.losses import Comparison, comparisons, example, label, reach, source
 
 NOTICED = 0.02
 """The share of the targets' variance that cannot be reached, above which it is worth a note."""
@@ -88,7 +89,7 @@ def _remark(audit: Audit, comparison: Comparison, values: tuple[float, float], t
     span, ends = (f"[{low:.3g}, {high:.3g}]" for low, high in ((float(target.min()), float(target.max())), values))
     return Remark(
         message=f"targets in {span} lie outside the output's range {ends}, which {label(made)} sets",
-        module=head(audit.facts, made.name),
+        module=home(audit.facts, made.name),
         where=made.where,
         severity="error" if share > CERTAIN else "warning" if share > HARMFUL else "info",
         reason=f"{share:.0%} of the targets' variance cannot be reached, whatever the model learns",

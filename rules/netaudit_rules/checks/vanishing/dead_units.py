@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from netaudit import Audit, Evidence, Node, Remark, check
-from netaudit_rules.checks.common import common_module
+from netaudit_rules.checks.common import common_module, home
 from netaudit_rules.checks.gaussian import mean_and_std, outside
 from netaudit_rules.checks.losses import WEIGHTED, label, source
 from netaudit_rules.checks.norms import BATCH, NORMS, is_on_batch
@@ -86,7 +86,7 @@ def dead_units(audit: Audit) -> Iterator[Remark]:
     dead = [layer for layer in found if layer.share >= LAYER]
     for group in (dead, [layer for layer in found if layer.share < LAYER]):
         if group:
-            yield _remark(group)
+            yield _remark(audit, group)
 
 
 def _layer(audit: Audit, node: Node) -> _Layer | None:
@@ -124,12 +124,12 @@ def _value(audit: Audit, node: Node, slot: int) -> Any:
     return audit.facts.signals[operand].value if isinstance(operand, str) else None
 
 
-def _remark(layers: Sequence[_Layer]) -> Remark:
+def _remark(audit: Audit, layers: Sequence[_Layer]) -> Remark:
     first = layers[0]
     share = f"{first.share:.0%} of the units of {label(first.node)} are" if first.by_unit else f"{label(first.node)} is"
     return Remark(
         message=f"{share} forecast to be off for all inputs",
-        module=common_module(layer.node.where.module for layer in layers) or first.node.where.module,
+        module=common_module(home(audit.facts, layer.node.name) for layer in layers) or home(audit.facts, first.node.name),
         where=first.node.where,
         severity="warning" if first.share >= LAYER else "info",
         reason="a unit that is always off passes no gradient: its weights and bias never move again",

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from math import exp, log
 
 from netaudit import Audit, Evidence, Node, Remark, Severity, above, check
-from netaudit_rules.checks.common import common_module
-from netaudit_rules.checks.losses import head, label, reach, source, tail
+from netaudit_rules.checks.common import common_module, home
+from netaudit_rules.checks.losses import label, reach, source, tail
 
 SQUASHES = frozenset(f"aten.{name}" for name in ("sigmoid", "tanh", "softmax", "_softmax", "hardsigmoid", "log_softmax", "_log_softmax"))
 OUTER = SQUASHES - {"aten.hardsigmoid"}
@@ -80,7 +80,7 @@ def _in_loss(audit: Audit, inner: Node) -> Remark:
     low, high = reach(audit.facts, inner.name)
     return Remark(
         message=f"{label(inner)} is applied before binary_cross_entropy_with_logits, which applies sigmoid itself",
-        module=head(audit.facts, inner.name),
+        module=home(audit.facts, inner.name),
         where=inner.where,
         severity="error",
         reason=f"logits in [{low:g}, {high:g}] give probabilities in [{_sigmoid(low):.3f}, {_sigmoid(high):.3f}]: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from netaudit import Audit, Evidence, Node, Remark, check
-from netaudit_rules.checks.common import common_module
+from netaudit_rules.checks.common import common_module, home
 from netaudit_rules.checks.gaussian import mean_and_std, outside
 from netaudit_rules.checks.losses import dependent, downstream, label
 
@@ -89,7 +89,7 @@ def _remark(audit: Audit, found: Sequence[tuple[Node, float]]) -> Remark:
     low, high = _ends(first)
     return Remark(
         message=f"{share:.0%} of {label(first)} is forecast to be saturated: its input has mean {mean:.3g} and deviation {std:.3g}",
-        module=common_module(node.where.module for node, _ in found) or first.where.module,
+        module=common_module(home(audit.facts, node.name) for node, _ in found) or home(audit.facts, first.name),
         where=first.where,
         reason=f"outside [{low:.3g}, {high:.3g}] its slope is below 1 % of the largest",
         evidence=Evidence("", None, None, None, None, "forecast mean and variance, normal"),
