@@ -84,4 +84,4 @@ def test_factors_that_keep_each_other_at_zero_are_found() -> None:
     body = TRAPS["an adapter whose second factor is zero (LoRA)"].replace(
         "nn.init.zeros_(self.up.weight)", "nn.init.zeros_(self.up.weight); nn.init.zeros_(self.down.weight)"
     )
-    assert "NA206" in flagged(body)
+    assert {"NA206", "NA212"} & flagged(body) == {"NA212"}

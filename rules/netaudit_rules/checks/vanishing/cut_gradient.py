@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from netaudit import Audit, Evidence, Remark, check, ever_reached
 from netaudit_rules.checks.common import common_module, module_of, owner_site, trained
+from netaudit_rules.checks.zeros import locked
 
 
 @check("NA206", severity="error")
@@ -19,8 +20,8 @@ def cut_gradient(audit: Audit) -> Iterator[Remark]:
     How it is found:
         Every path from the parameter to the loss is followed. When all of them cross an op whose Jacobian is identically
         zero, the parameter is cut and those ops are named. What is zero only until a zero-initialised factor has moved
-        (ReZero, a zero head or gamma, LoRA) is not cut. A parameter from which no path leads to the loss is unused; that
-        is reported as info, since published models carry such parameters too.
+        (ReZero, a zero head or gamma, LoRA) is not cut, and two zero factors that hold each other are NA212. A parameter from
+        which no path leads to the loss is unused; that is reported as info, since published models carry such parameters too.
 
     Flagged:
         ```python
@@ -67,8 +68,8 @@ def cut_gradient(audit: Audit) -> Iterator[Remark]:
     References:
         Bengio et al. 2013 (straight-through estimators), section 1; PyTorch notes, "Autograd mechanics".
     """
-    reached = ever_reached(audit.flow, audit.later)
-    lost = [name for name, info in trained(audit) if info.node not in reached]
+    reached, held = ever_reached(audit.flow, audit.later), locked(audit)
+    lost = [name for name, info in trained(audit) if info.node not in reached and name not in held]
     used = _used(audit)
     cut = [name for name in lost if audit.graph.params[name].node in used]
     unused = [name for name in lost if audit.graph.params[name].node not in used]
