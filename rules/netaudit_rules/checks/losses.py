@@ -47,9 +47,15 @@ def downstream(graph: Graph, sources: Iterable[str]) -> frozenset[str]:
     """The given nodes and all whose value depends on them."""
     found = set(sources)
     for node in graph.nodes:
-        if not found.isdisjoint(node.inputs):
+        if node.op not in _SHAPE_ONLY and not found.isdisjoint(node.inputs):
             found.add(node.name)
     return frozenset(found)
+
+
+_SHAPE_ONLY = frozenset(
+    f"aten.{name}" for name in ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like")
+)
+"""Calls that take the shape of a tensor, not its values."""
 
 
 def tail(graph: Graph) -> frozenset[str]:
