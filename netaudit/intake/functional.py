@@ -207,9 +207,16 @@ def _pure(memory: _Memory, call: Call) -> Call:
     kwargs = _renamed(memory, {k: v for k, v in call.kwargs.items() if k != "out"})
     plain = name if overload.endswith("out") else name.rstrip("_") if not name.startswith("__i") else name.replace("__i", "__")
     packet = getattr(namespace, plain, None)
-    wanted = overload.removesuffix("_out") if overload != "out" else "default"
+    wanted = overload.removesuffix("_out") if overload != "out" else _without_out(call, packet)
     target = getattr(packet, wanted, None) or getattr(packet, "default", None) or getattr(packet, "Tensor", None) or call.target
     return replace(call, target=target, args=_renamed(memory, call.args), kwargs=kwargs)
+
+
+def _without_out(call: Call, packet: Any) -> str:
+    """The overload with the arguments of a call that writes into ``out``: of ``div`` it is Tensor, default divides numbers."""
+    wanted = [(a.name, str(a.type)) for a in call.target._schema.arguments if not a.is_out]
+    schemas = ((name, getattr(packet, name)._schema) for name in (packet.overloads() if packet is not None else ()))
+    return next((name for name, schema in schemas if [(a.name, str(a.type)) for a in schema.arguments] == wanted), "default")
 
 
 _SPLITS = {

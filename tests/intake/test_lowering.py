@@ -134,9 +134,15 @@ def constants(x: Tensor) -> Tensor:
     return torch.where(mask, x @ x.T, torch.tensor(0.0)) @ x + position
 
 
+def quotient_into_a_buffer(x: Tensor) -> Tensor:
+    """As spectral_norm keeps its power iteration: ``aten.div.out``, whose counterpart is not the ``div`` of two numbers."""
+    held = torch.empty(4, 6)
+    return x * torch.div(torch.arange(24.0).reshape(4, 6), torch.full((4, 6), 3.0), out=held) + held
+
+
 FUNCTIONS = [
     in_place_relu, write_to_a_slice, write_through_views, read_a_view_after_a_write, write_twice, masked_write, fill_and_zero, pieces,
-    several_outputs, without_gradient, constants,
+    several_outputs, without_gradient, constants, quotient_into_a_buffer,
 ]  # fmt: skip
 
 
