@@ -182,4 +182,4 @@ def _input(node: Node, value: Tensor, assumed: Assumed) -> Signal:
         return Signal(node.shape, given, None, of(independent(node.shape, mean * mean + std * std, mean)))
     array = _array(value)
     moments = of(from_array(array)) if node.is_float and _is_finite(value) else None
-    return Signal(node.shape, given, None, moments, None if node.is_float else array)
+    return Signal(node.shape, given, None, moments, array if array.size <= LARGE or not node.is_float else None)

@@ -53,7 +53,7 @@ def _swap(rank: int, a: int, b: int) -> tuple[int, ...]:
     return tuple(order)
 
 
-def _order(node: Node, rank: int) -> tuple[int, ...]:
+def order_of(node: Node, rank: int) -> tuple[int, ...]:
     """The permutation that a node makes: output axis i is input axis order[i]."""
     if rank < 2:
         return tuple(range(rank))
@@ -81,13 +81,13 @@ def _permuted_rows(node: Node, x: Signal) -> RowNorm | None:
         return None
     rank = len(x.shape)
     own = {a % rank for a in x.rows.axes}
-    return replace(x.rows, axes=tuple(new for new, old in enumerate(_order(node, rank)) if old in own))
+    return replace(x.rows, axes=tuple(new for new, old in enumerate(order_of(node, rank)) if old in own))
 
 
 PERMUTATIONS = isometry(
     "aten.permute", "aten.transpose", "aten.t", "aten.numpy_T", "aten.mT", "aten.mH", "aten.adjoint", "aten.matrix_H", "aten.swapaxes",
     "aten.swapdims", "aten.movedim", "aten.moveaxis",
-    move=lambda node, x: x.permute(*_order(node, len(x.sizes))), rows=_permuted_rows, doc="A permutation of axes.",
+    move=lambda node, x: x.permute(*order_of(node, len(x.sizes))), rows=_permuted_rows, doc="A permutation of axes.",
 )  # fmt: skip
 REORDERS = isometry("aten.flip", "aten.roll", "aten.channel_shuffle", move=lambda _node, x: x, doc="Entries change places along an axis.")
 
