@@ -21,8 +21,8 @@ ROUNDING = 1e-6
 
 
 def distances(x: Tensor) -> Tensor:
-    off: Tensor = x[:, None] - x[None]
-    return off.pow(2).sum(-1)
+    squares: Tensor = (x[:, None] - x[None]).square()
+    return squares.sum(-1)
 
 
 def expanded_distances(x: Tensor) -> Tensor:
@@ -39,7 +39,8 @@ class Shared(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         other: Tensor = self.encode(torch.cat([x[:2], x[2:] + 1]))
-        return self.encode(x) - other
+        own: Tensor = self.encode(x)
+        return own - other
 
 
 class Padded(nn.Module):

@@ -41,14 +41,18 @@ def absolute(step: Step) -> Numbers:
 
 
 def clamped(step: Step) -> Numbers:
-    """0 stays 0 when it lies between the bounds."""
+    """0, 1 and -1 stay when they lie between the bounds; of other numbers it is not known where they lie."""
     bounds = [step.node.args.get(name) for name in ("min", "max")]
     numbers = [float(b) if isinstance(b, (int, float)) else None for b in bounds]
     if len(step.given) > 1 + sum(n is not None for n in numbers):
         return hashed(step)
     low, high = numbers
-    holds_zero = (low is None or low <= 0.0) and (high is None or high >= 0.0)
-    return from_zero(step) if holds_zero else field.mix(step.x, step.seed)
+    result = field.mix(step.x, step.seed)
+    for value in (0.0, 1.0, -1.0):
+        if (low is None or low <= value) and (high is None or high >= value):
+            number = field.of_values(np.asarray(value))
+            result = np.where(step.x == number, number, result)
+    return result
 
 
 def dropped(step: Step) -> Numbers:

@@ -1,0 +1,152 @@
+"""NA104."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import log10
+
+from netaudit import Audit, Evidence, Node, Remark, Severity, check
+from netaudit_rules.checks.common import behind_moves
+from netaudit_rules.checks.masking import masks_singularity
+from netaudit_rules.checks.places import Place, folded
+from netaudit_rules.checks.ranges import learning
+from netaudit_rules.checks.reach import Reach, reach_of
+from netaudit_rules.checks.singular import Singular, exposed, is_length, is_root_of_squares
+
+CERTAIN = 100.0
+"""Zero rows a batch by forecast from which it is an error."""
+
+
+@check("NA104", severity="warning", needs={"graph", "weights"})
+def composed_norm_at_zero(audit: Audit) -> Iterator[Remark]:
+    """A norm or deviation has no gradient at zero: it is written out without eps, or divides.
+
+    Why:
+        ``x.pow(2).sum().sqrt()`` has a NaN gradient at x = 0: the slope of sqrt is infinite, that of the square is 0. The
+        same holds for ``var().sqrt()`` at a constant and for distances of equal points. ``torch.linalg.vector_norm``, ``std``
+        and ``cdist`` return 0 there. ``x / x.norm()`` is 0 / 0 already in the forward pass.
+
+    How it is found:
+        A root of a sum or mean of squares (or of a variance) with nothing added, and a quotient by a norm without eps. It is
+        an error where rows are exactly zero, by structure (the diagonal of pairwise differences) or on the example input
+        (padding behind layers without bias, a pair of equal samples), and the NaN is not stopped on its way back. Rows that
+        are zero by forecast (dropped, clipped) are a warning. A norm of which no row is known to be zero is info.
+
+    Flagged:
+        ```python
+        import torch
+        from torch import nn
+
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.f = nn.Linear(16, 8)
+
+            def forward(self, x):
+                y = self.f(x)
+                return (y[:, None] - y[None]).pow(2).sum(-1).sqrt()
+
+        def build():
+            return Model()
+
+        def example_inputs():
+            return torch.randn(8, 16)
+        ```
+
+    Clean:
+        ```python
+        import torch
+        from torch import nn
+
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.f = nn.Linear(16, 8)
+
+            def forward(self, x):
+                y = self.f(x)
+                return torch.cdist(y, y) + ((y[:, None] - y[None]).pow(2).sum(-1) + 1e-8).sqrt()
+
+        def build():
+            return Model()
+
+        def example_inputs():
+            return torch.randn(8, 16)
+        ```
+
+    References:
+        Moindrot 2018, "Triplet loss and online triplet mining"; richzhang/PerceptualSimilarity issue 69.
+    """
+    for place, siblings in folded(_places(audit)):
+        yield _remark(audit, *place.found, place.severity, siblings)
+
+
+def _places(audit: Audit) -> Iterator[Place[tuple[Singular, Reach]]]:
+    trained = learning(audit)
+    for singular in exposed(audit, trained):
+        if not _is_norm(audit, singular) or masks_singularity(audit.facts, singular) is not None:
+            continue
+        reach = reach_of(audit, singular, trained)
+        if reach is not None and (reach.is_certain or singular.operand in trained):
+            yield Place(singular.node, _severity(singular, reach), reach.how, (singular, reach))
+
+
+def _is_norm(audit: Audit, singular: Singular) -> bool:
+    """A root of squares, or a quotient by a norm; where a root of squares divides, the root is the cause."""
+    facts, node = audit.facts, singular.node
+    if is_root_of_squares(facts, node):
+        return True
+    divides = node.op == "aten.div" and is_length(facts, singular.operand)
+    return divides and not is_root_of_squares(facts, behind_moves(facts, singular.operand))
+
+
+def _severity(singular: Singular, reach: Reach) -> Severity:
+    harms = singular.forward or reach.escapes
+    if reach.is_certain:
+        return "error" if harms else "info"
+    if reach.how == "often" and harms:
+        return "error" if reach.count >= CERTAIN else "warning"
+    return "info"
+
+
+def _remark(audit: Audit, singular: Singular, reach: Reach, severity: Severity, siblings: tuple[str, ...]) -> Remark:
+    node = singular.node
+    return Remark(
+        message=_message(audit, node, reach),
+        module=node.where.module,
+        where=node.where,
+        severity=severity,
+        reason=_reason(singular, reach),
+        evidence=Evidence(
+            "share of zero rows",
+            None,
+            log10(reach.share) if reach.how == "always" else None,
+            log10(reach.share) if reach.how == "often" else None,
+            None,
+            "" if reach.how == "always" else "arithmetic on the example input" if reach.how == "example" else "independent entries",
+        ),
+        siblings=siblings,
+        key=f"{node.op} {reach.how}",
+    )
+
+
+def _message(audit: Audit, node: Node, reach: Reach) -> str:
+    written = is_root_of_squares(audit.facts, node)
+    what = "a norm written out without eps" if written else "a quotient by a norm without eps"
+    if reach.how == "always":
+        return f"{what} is taken of zero: {reach.why}, for every input"
+    if reach.how == "example":
+        return f"{what} is taken of zero: {reach.why} on the example input"
+    if reach.how == "often":
+        return f"{what} is taken of zero: {reach.why}"
+    return f"{what}: its gradient is NaN should a row be zero"
+
+
+def _reason(singular: Singular, reach: Reach) -> str:
+    if singular.node.op == "aten.div":
+        return "0 / 0 is NaN in the forward pass"
+    if not reach.escapes:
+        return "the slope of the root is infinite there; what comes before stops the gradient at these entries"
+    return (
+        "the slope of the root is infinite there and that of the square is 0: their product is NaN, and so is every weight after one step"
+    )
