@@ -14,6 +14,7 @@ from .finding import Evidence, Remedy, Severity, Step
 from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Unregistered, Where
 from .paths import Run, against_usual, backward_run, blocks, entry, forward_path, forward_run, rms
 from .training import Group, Optimizer, OptimizerKind, Schedule, Training, is_coupled, kind_of
+from .check import Audit, Check, Drop, Remark, check
 from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, ever_reached
 from .finding import Evidence, Remedy, Severity, Step
 from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Where
@@ -94,6 +95,7 @@ __all__ = [
     "Audit",
     "Check",
     "Cotangent",
+    "Drop",
     "Effect",
     "Evidence",
     "Facts",

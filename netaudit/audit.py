@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import sqrt
 
 from .check import Audit, Check, Remark
@@ -15,6 +16,7 @@ from .finding import Finding, Suppressed, TargetReport, fingerprint
 from .flow import NEVER, Flow, fan_in, flow
 from .graph import Graph
 from .intake.comments import ignores_of
+from .intake.evaluation import drops_in_evaluation
 from .intake.heads import Head, with_head
 from .intake.lower import Lowered, lower
 from .intake.subject import Subject
@@ -201,7 +203,9 @@ def _judge(analysis: Analysis, training: Training, catalog: Catalog, settings: S
     """What the selected checks say. Those that need the training set-up are not asked where none is given."""
     subject = analysis.subject
     guessed = bool(subject.guess)
-    audit = Audit(subject.id, analysis.facts, analysis.flow, analysis.later, training, settings.mode, guessed=guessed)
+    drops = partial(drops_in_evaluation, subject)
+    found = (analysis.facts, analysis.flow, analysis.later, training, settings.mode)
+    audit = Audit(subject.id, *found, guessed=guessed, drops_in_evaluation=drops)
     chosen = [c for c in selected(catalog, settings) if training.is_given or "training" not in c.needs]
     found, problems = _said([c for c in chosen if "ignores" not in c.needs], audit)
     names, ignores = naming(catalog), ignores_of(subject, analysis.graph)

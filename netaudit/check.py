@@ -23,6 +23,19 @@ HEADINGS = ("Why", "How it is found", "Flagged", "Clean", "References")
 
 
 @dataclass(frozen=True, slots=True)
+class Drop:
+    """A call that drops entries: the module whose ``forward`` makes it, the function, and the share that is dropped."""
+
+    module: str
+    function: str
+    p: float
+
+
+def _none() -> tuple[Drop, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """What a check may look at.
 
@@ -30,6 +43,7 @@ class Audit:
     have moved off zero (None when there are none): what is zero in the first and not in the second is a transient zero.
     ``ignores`` says what became of the comments that suppress findings, for checks that need it: they run after all others.
     ``guessed``: nobody gave the inputs, so that their sizes say nothing.
+    ``drops_in_evaluation`` runs the model's python once more, in evaluation mode and without values: ask it only when needed.
     """
 
     target: str
@@ -40,6 +54,7 @@ class Audit:
     mode: str = "train"
     ignores: tuple[Outcome, ...] = ()
     guessed: bool = False
+    drops_in_evaluation: Callable[[], tuple[Drop, ...]] = _none
 
     @property
     def graph(self) -> Graph:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from netaudit import Audit, Facts, Node
+from netaudit import Audit, Node
 from netaudit_rules.checks.common import behind_moves
 from netaudit_rules.checks.ranges import format_of, spread_of
 from netaudit_rules.checks.singular import is_square
 from netaudit_rules.checks.structure import same
 
+if TYPE_CHECKING:
+    from netaudit import Facts
+
 SOFTMAX = ("aten.softmax", "aten._softmax")
 LOGS = ("aten.log", "aten.log2", "aten.log10")
 PROBABILITIES = (*SOFTMAX, "aten.sigmoid")
+GROWTH = 10.0
+"""How much logits grow at least between initialisation (below 1) and a trained classifier that is sure of its answers (10 to 20)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +182,15 @@ def _is_one(facts: Facts, operand: str | float | None) -> bool:
         known = facts.signals[operand].range
         return known.lo == known.hi == 1.0
     return operand == 1.0
+
+
+NEGATIVE_LOG = frozenset({"aten.nll_loss", "aten.nll_loss_nd", "aten.nll_loss2d", "aten.nll_loss_forward"})
+
+
+def feeds_nll(facts: Facts, node: Node) -> bool:
+    """Whether a negative log-likelihood picks from a value."""
+    users = (n for n in facts.graph.nodes if n.op in NEGATIVE_LOG and n.inputs)
+    return any(behind_moves(facts, user.inputs[0]).name == node.name for user in users)
 
 
 # variances --------------------------------------------------------------------------------------------------------------

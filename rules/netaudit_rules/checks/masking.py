@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from netaudit import Facts, Node
+from typing import TYPE_CHECKING
+
+from netaudit import Node
 from netaudit_rules.checks.singular import Singular, masked_by
+
+if TYPE_CHECKING:
+    from netaudit import Facts
 
 DEPTH = 6
 """How many calls back a condition and an operand are compared."""

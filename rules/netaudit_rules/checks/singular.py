@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
+from typing import TYPE_CHECKING
 
-from netaudit import Audit, Facts, Node
+from netaudit import Audit, Node
 from netaudit_rules.checks.common import MOVES, behind_moves
 from netaudit_rules.checks.structure import aten, excludes, same, stays_within
+
+if TYPE_CHECKING:
+    from netaudit import Facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
+from typing import TYPE_CHECKING
 
-from netaudit import Facts, Node
+from netaudit import Node
 from netaudit_rules.checks.common import MOVES, behind_moves
+
+if TYPE_CHECKING:
+    from netaudit import Facts
 
 
 def aten(words: str) -> frozenset[str]:
