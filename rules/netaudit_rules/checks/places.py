@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from netaudit import Node, Severity
+
+if TYPE_CHECKING:
+    from netaudit import Facts
 
 T = TypeVar("T")
 RANK: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
@@ -39,6 +42,21 @@ def folded(places: Iterable[Place[T]]) -> Sequence[tuple[Place[T], tuple[str, ..
         others = [*rest, *(place for other, more in members[1:] for place in (other, *more))]
         result.append((first, tuple(label(place.node) for place in others)))
     return sorted(result, key=lambda item: RANK[item[0].severity])
+
+
+WALKED = 16
+"""How many calls back the module that made an operand is looked for."""
+
+
+def module_at(facts: Facts, node: Node, operand: str | None = None) -> str:
+    """The module whose ``forward`` makes a call; for one in the model's own, that of the layer its operand comes from."""
+    found = operand if operand is not None else next(iter(node.inputs), None)
+    for _ in range(WALKED):
+        if node.where.module or found is None:
+            break
+        node = facts.nodes[found]
+        found = next(iter(node.inputs), None)
+    return node.where.module
 
 
 def label(node: Node) -> str:

@@ -8,7 +8,7 @@ from math import log10
 from netaudit import Audit, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.common import behind_moves
 from netaudit_rules.checks.masking import masks_singularity
-from netaudit_rules.checks.places import Place, folded
+from netaudit_rules.checks.places import Place, folded, module_at
 from netaudit_rules.checks.ranges import learning
 from netaudit_rules.checks.reach import Reach, reach_of
 from netaudit_rules.checks.singular import Singular, exposed, is_length, is_root_of_squares
@@ -113,7 +113,7 @@ def _remark(audit: Audit, singular: Singular, reach: Reach, severity: Severity, 
     node = singular.node
     return Remark(
         message=_message(audit, node, reach),
-        module=node.where.module,
+        module=module_at(audit.facts, node, singular.operand),
         where=node.where,
         severity=severity,
         reason=_reason(singular, reach),

@@ -24,6 +24,9 @@ STEPS = {
 }
 
 
+REMAINDERS = ("aten.remainder", "aten.fmod")
+
+
 @check("NA106", severity="info", needs={"graph", "weights"})
 def discontinuous_op(audit: Audit) -> Iterator[Remark]:
     """An op on the way to the loss jumps.
@@ -37,7 +40,7 @@ def discontinuous_op(audit: Audit) -> Iterator[Remark]:
         (threshold below 10), remainders, and rounding, sign or heaviside whose value the loss depends on beside a
         differentiable path. Straight-through estimators (a detached difference, a custom autograd.Function) and what cuts the
         gradient altogether (NA206) are left out. Info; a warning when the jump is larger than the forecast deviation of the
-        operand: it then dominates the output.
+        operand: it then dominates the output (remainders, which wrap angles, stay info).
 
     Flagged:
         ```python
@@ -78,34 +81,34 @@ class _Jump:
 
 
 def _places(audit: Audit) -> Iterator[Place[_Jump]]:
-    through, by_value = learning(audit), _valued(audit)
-    reached = ever_reached(audit.flow, audit.later)
-    whole = all(info.node in reached for _, info in trained(audit))
+    through, reached = learning(audit), ever_reached(audit.flow, audit.later)
     for node in audit.graph.nodes:
         jump = _jump(node)
         if jump is None or jump[0] < SMALLEST or node.custom_function:
             continue
-        is_step = node.op in STEPS
-        exposed = whole and node.name in reached and node.inputs[0] in by_value if is_step else node.name in through
-        if exposed:
+        if node.name in through or (node.op in STEPS and node.name in reached and _is_beside(audit, node, reached)):
             yield _place(audit, node, jump)
 
 
 def _place(audit: Audit, node: Node, jump: tuple[float, str]) -> Place[_Jump]:
     spread = spread_of(audit, node.inputs[0])
     deviation = None if spread is None else spread.deviation
-    large = node.op not in STEPS and deviation is not None and jump[0] > deviation
+    alone = node.op not in STEPS and node.op not in REMAINDERS  # what wraps an angle is often undone by a sine
+    large = alone and deviation is not None and jump[0] > deviation
     severity: Severity = "warning" if large else "info"
     return Place(node, severity, node.op, _Jump(*jump, deviation))
 
 
-def _valued(audit: Audit) -> frozenset[str]:
-    """The nodes whose value depends on a trained parameter, differentiably or not."""
-    found = {info.node for _, info in trained(audit)}
-    for node in audit.graph.nodes:
-        if found & set(node.inputs):
-            found.add(node.name)
-    return frozenset(found)
+def _is_beside(audit: Audit, step: Node, reached: frozenset[str]) -> bool:
+    """Whether trained parameters stand behind a step, and all of them get their gradient on another path (else it is NA206's)."""
+    behind: set[str] = set()
+    waiting = [step.name]
+    while waiting:
+        new = [o for o in audit.facts.nodes[waiting.pop()].inputs if o not in behind]
+        behind.update(new)
+        waiting.extend(new)
+    params = [info.node for _, info in trained(audit) if info.node in behind]
+    return bool(params) and all(name in reached for name in params)
 
 
 def _jump(node: Node) -> tuple[float, str] | None:
@@ -122,7 +125,7 @@ def _jump(node: Node) -> tuple[float, str] | None:
     if node.op == "aten.softplus":
         at, beta = args.get("threshold", 20.0), args.get("beta", 1.0)
         return (log1p(exp(-at)) / beta if at > -700 else inf), f"{at / beta:g}"
-    if node.op in ("aten.remainder", "aten.fmod") and isinstance(node.operands[1], float):
+    if node.op in REMAINDERS and isinstance(node.operands[1], float):
         return abs(node.operands[1]), f"multiples of {node.operands[1]:g}"
     return None
 

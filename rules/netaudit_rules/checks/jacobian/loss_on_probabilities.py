@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from netaudit import Audit, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.common import behind_moves
 from netaudit_rules.checks.compositions import GROWTH, LOGS, NEGATIVE_LOG, PROBABILITIES, SOFTMAX, feeds_nll
-from netaudit_rules.checks.places import Place, folded
+from netaudit_rules.checks.places import Place, folded, module_at
 from netaudit_rules.checks.ranges import format_of, learning, spread_of
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def loss_on_probabilities(audit: Audit) -> Iterator[Remark]:
     """
     trained = learning(audit)
     for place, siblings in folded(_places(audit, trained)):
-        yield _remark(place.node, place.severity, place.found, siblings)
+        yield _remark(audit, place.node, place.severity, place.found, siblings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +157,11 @@ def _largest(audit: Audit, probability: Node) -> float | None:
     return spread.largest if probability.op == "aten.sigmoid" else spread.high - spread.low
 
 
-def _remark(node: Node, severity: Severity, found: _Loss, siblings: tuple[str, ...]) -> Remark:
+def _remark(audit: Audit, node: Node, severity: Severity, found: _Loss, siblings: tuple[str, ...]) -> Remark:
     reach = "" if found.logits is None else f"; forecast logits reach {found.logits:.3g}"
     return Remark(
         message=f"{found.name}: wrong answers get no gradient beyond a logit of {found.limit:.3g}{reach}",
-        module=node.where.module,
+        module=module_at(audit.facts, node),
         where=node.where,
         severity=severity,
         reason=f"a probability that has rounded to 0 or 1 has no slope left; {found.fused} has it at every logit",

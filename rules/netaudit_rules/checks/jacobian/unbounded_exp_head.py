@@ -9,7 +9,7 @@ from math import exp, log10, sqrt
 from netaudit import Audit, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.common import behind_moves
 from netaudit_rules.checks.compositions import composition_of, is_shifted
-from netaudit_rules.checks.places import Place, folded
+from netaudit_rules.checks.places import Place, folded, module_at
 from netaudit_rules.checks.ranges import Spread, format_of, learning, mean_exp, spread_of
 
 STEEP = 1e3
@@ -78,7 +78,7 @@ def unbounded_exp_head(audit: Audit) -> Iterator[Remark]:
         Radford et al. 2021 (CLIP), section 2.5: the learned scale is clipped at 100; Kingma & Welling 2014, appendix B.
     """
     for place, siblings in folded(_places(audit)):
-        yield _remark(place.node, place.severity, place.found, siblings)
+        yield _remark(audit, place.node, place.severity, place.found, siblings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +134,12 @@ def _severity(found: _Exp) -> Severity:
     return "warning" if spread.high >= found.overflow or _slope(spread) >= STEEP else "info"
 
 
-def _remark(node: Node, severity: Severity, found: _Exp, siblings: tuple[str, ...]) -> Remark:
+def _remark(audit: Audit, node: Node, severity: Severity, found: _Exp, siblings: tuple[str, ...]) -> Remark:
     spread = found.spread
     largest = "" if spread is None else f", forecast to reach {spread.high:.3g}"
     return Remark(
         message=f"exp of a value without bound{largest}: it overflows above {found.overflow:.3g} in {node.dtype}",
-        module=node.where.module,
+        module=module_at(audit.facts, node),
         where=node.where,
         severity=severity,
         reason=_reason(spread),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import log10
 
-from netaudit import Audit, Evidence, Node, Remark, Severity, check
+from netaudit import Audit, Evidence, Remark, Severity, check
 from netaudit_rules.checks.compositions import is_unstable
 from netaudit_rules.checks.masking import masks_singularity
-from netaudit_rules.checks.places import Place, folded
+from netaudit_rules.checks.places import Place, folded, module_at
 from netaudit_rules.checks.ranges import learning
 from netaudit_rules.checks.reach import Reach, reach_of
 from netaudit_rules.checks.singular import Singular, exposed, is_length, is_root_of_squares
@@ -118,7 +118,7 @@ def unguarded_singular_op(audit: Audit) -> Iterator[Remark]:
         ``tests/rules/test_singular.py``.
     """
     for place, siblings in folded(_places(audit)):
-        yield _remark(place.node, *place.found, place.severity, siblings)
+        yield _remark(audit, *place.found, place.severity, siblings)
 
 
 def _places(audit: Audit) -> Iterator[Place[tuple[Singular, Reach]]]:
@@ -150,10 +150,11 @@ def _severity(singular: Singular, reach: Reach, learned: bool) -> Severity | Non
     return "warning" if reach.how == "pole" else "info"
 
 
-def _remark(node: Node, singular: Singular, reach: Reach, severity: Severity, siblings: tuple[str, ...]) -> Remark:
+def _remark(audit: Audit, singular: Singular, reach: Reach, severity: Severity, siblings: tuple[str, ...]) -> Remark:
+    node = singular.node
     return Remark(
         message=_message(singular, reach),
-        module=node.where.module,
+        module=module_at(audit.facts, node, singular.operand),
         where=node.where,
         severity=severity,
         reason=_reason(singular, reach),

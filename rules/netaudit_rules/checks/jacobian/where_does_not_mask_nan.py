@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from netaudit import Audit, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.masking import masks_singularity
-from netaudit_rules.checks.places import Place, folded
+from netaudit_rules.checks.places import Place, folded, module_at
 from netaudit_rules.checks.ranges import entries, format_of, learning, spread_of
 from netaudit_rules.checks.reach import RARE, Reach, reach_of
 from netaudit_rules.checks.singular import Singular, masked_by, singular_of
@@ -79,7 +79,7 @@ def where_does_not_mask_nan(audit: Audit) -> Iterator[Remark]:
     trained = learning(audit)
     found = (*_masked_singularities(audit, trained), *_masked_overflows(audit, trained))
     for place, siblings in folded(Place(f.inner, f.severity, f.choice.op, f) for f in found):
-        yield _remark(place.found, siblings)
+        yield _remark(audit, place.found, siblings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +137,12 @@ def _masked_overflows(audit: Audit, trained: frozenset[str]) -> Iterator[_Masked
             yield _Masked(masked[0], node, "error", f"exp overflows above {limit:.4g}: about {share:.0%} of the entries", False)
 
 
-def _remark(found: _Masked, siblings: tuple[str, ...]) -> Remark:
+def _remark(audit: Audit, found: _Masked, siblings: tuple[str, ...]) -> Remark:
     by = found.choice.op.removeprefix("aten.")
     assumed = "" if found.exact else "normal entries"
     return Remark(
         message=f"{by} masks the value of {found.inner.op.removeprefix('aten.')}, not its gradient: {found.what}",
-        module=found.inner.where.module,
+        module=module_at(audit.facts, found.inner),
         where=found.inner.where,
         severity=found.severity,
         reason="the branch that is not chosen gets a gradient of 0, and 0 times an infinite slope is NaN",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import log10
+from math import log10, sqrt
 
 from netaudit import Audit, Evidence, Node, Remark, Severity, check
-from netaudit_rules.checks.places import Place, folded
-from netaudit_rules.checks.ranges import FORMATS, rms_of, spread_of
+from netaudit_rules.checks.places import Place, folded, module_at
+from netaudit_rules.checks.ranges import FORMATS, Spread, entries, rms_of, spread_of
 
+HALF = FORMATS["float16"]
 ERROR_OF_FORECAST = 2.0
 """A forecast is good to a factor of two: what may reach the limit is said."""
 
@@ -72,7 +73,7 @@ def reduced_precision_reduction(audit: Audit) -> Iterator[Remark]:
         Micikevicius et al. 2018, section 3.3; PyTorch, "CUDA ops that can autocast to float32".
     """
     for place, siblings in folded(_places(audit)):
-        yield _remark(place.node, place.severity, place.found, siblings)
+        yield _remark(audit, place.node, place.severity, place.found, siblings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,26 +97,49 @@ def _places(audit: Audit) -> Iterator[Place[_Range]]:
 
 
 def _place(audit: Audit, node: Node) -> Place[_Range] | None:
-    spread, rms = spread_of(audit, node.name), rms_of(audit, node.name)
-    if spread is None or rms is None or audit.facts.signals[node.name].value is not None:
+    if audit.facts.signals[node.name].value is not None:
         return None
-    top, bottom = FORMATS["float16"].largest, FORMATS["float16"].smallest
-    op = node.op.partition(".")[2]
-    largest = spread.largest
-    if largest * ERROR_OF_FORECAST >= top and audit.facts.signals[node.name].range.magnitude > top:
-        severity: Severity = "error" if rms >= top else "warning"
-        return Place(node, severity, "overflow", _Range(largest, top, f"{op} is forecast to reach {largest:.3g}, more than float16 holds"))
-    if 0.0 < rms * ERROR_OF_FORECAST <= bottom:
-        return Place(
-            node, "warning", "underflow", _Range(rms, bottom, f"{op} is forecast to be {rms:.3g} on average, which float16 rounds to 0")
-        )
+    return _of_logits(audit, node) or _of_result(audit, node)
+
+
+def _of_result(audit: Audit, node: Node) -> Place[_Range] | None:
+    spread, rms = spread_of(audit, node.name), rms_of(audit, node.name)
+    if spread is None or rms is None:
+        return None
+    if audit.facts.signals[node.name].range.magnitude > HALF.largest:
+        over = _overflow(node, node.op.partition(".")[2], spread, rms)
+        if over is not None:
+            return over
+    if 0.0 < rms * ERROR_OF_FORECAST <= HALF.smallest:
+        what = f"{node.op.partition('.')[2]} is forecast to be {rms:.3g} on average, which float16 rounds to 0"
+        return Place(node, "warning", "underflow", _Range(rms, HALF.smallest, what))
     return None
 
 
-def _remark(node: Node, severity: Severity, found: _Range, siblings: tuple[str, ...]) -> Remark:
+def _overflow(node: Node, name: str, spread: Spread, rms: float) -> Place[_Range] | None:
+    if spread.largest * ERROR_OF_FORECAST < HALF.largest:
+        return None
+    severity: Severity = "error" if rms >= HALF.largest else "warning"
+    what = f"{name} is forecast to reach {spread.largest:.3g}, and float16 ends at {HALF.largest:g}"
+    return Place(node, severity, "overflow", _Range(spread.largest, HALF.largest, what))
+
+
+def _of_logits(audit: Audit, node: Node) -> Place[_Range] | None:
+    """Attention by hand: ``q . k`` before it is scaled, of mean square ``d q^2 k^2`` for independent entries."""
+    products = [inner for inner in node.folded if inner.op in ("aten.matmul", "aten.bmm")]
+    if node.op != "netaudit.attention" or not products:
+        return None
+    q, k = (rms_of(audit, name) for name in node.inputs[:2])
+    if q is None or k is None:
+        return None
+    rms = sqrt(audit.facts.signals[node.inputs[0]].shape[-1]) * q * k
+    return _overflow(node, "the product of queries and keys", Spread(0.0, rms, entries(products[0])), rms)
+
+
+def _remark(audit: Audit, node: Node, severity: Severity, found: _Range, siblings: tuple[str, ...]) -> Remark:
     return Remark(
         message=found.what,
-        module=node.where.module,
+        module=module_at(audit.facts, node),
         where=node.where,
         severity=severity,
         reason=f"the limit of float16 is {found.limit:.3g}; bfloat16 has the range of single precision; or call .float() before",

@@ -8,7 +8,7 @@ from math import log10
 
 from netaudit import Audit, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.compositions import GROWTH, by_difference, composition_of, feeds_nll, largest_of
-from netaudit_rules.checks.places import Place, folded
+from netaudit_rules.checks.places import Place, folded, module_at
 from netaudit_rules.checks.ranges import format_of, learning, spread_of
 
 CERTAIN = 1.0
@@ -76,7 +76,7 @@ def unstable_composition(audit: Audit) -> Iterator[Remark]:
         Blanchard, Higham & Higham 2021, section 1 (logsumexp and softmax); Chan, Golub & LeVeque 1983, section 1 (variances).
     """
     for place, siblings in folded((*_compositions(audit), *_differences(audit))):
-        yield _remark(place.node, place.severity, place.found, siblings)
+        yield _remark(audit, place.node, place.severity, place.found, siblings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +123,11 @@ def _differences(audit: Audit) -> Iterator[Place[_Unstable]]:
         yield Place(node, "warning" if lost is not None and lost >= LOST else "info", "variance", unstable)
 
 
-def _remark(node: Node, severity: Severity, found: _Unstable, siblings: tuple[str, ...]) -> Remark:
+def _remark(audit: Audit, node: Node, severity: Severity, found: _Unstable, siblings: tuple[str, ...]) -> Remark:
     reach = "" if found.size is None else f" (forecast: {found.size:.3g})"
     return Remark(
         message=f"{found.name} is written out: {found.failure} from a {found.quantity} of {found.limit:.3g} on{reach}",
-        module=node.where.module,
+        module=module_at(audit.facts, node),
         where=node.where,
         severity=severity,
         reason=f"{found.fused} computes the same without leaving the range of {node.dtype}",
