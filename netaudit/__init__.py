@@ -8,16 +8,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .check import Audit, Check, Remark, check
+from .check import Audit, Check, Drop, Remark, check
 from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, doubts_of, error_of, ever_reached
 from .finding import Evidence, Remedy, Severity, Step
 from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Unregistered, Where
 from .paths import Run, against_usual, backward_run, blocks, entry, forward_path, forward_run, rms
 from .training import Group, Optimizer, OptimizerKind, Schedule, Training, is_coupled, kind_of
-from .check import Audit, Check, Drop, Remark, check
-from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, ever_reached
-from .finding import Evidence, Remedy, Severity, Step
-from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Where
 
 if TYPE_CHECKING:
     from .effect import UNKNOWN, ZERO, Effect, Jacobian, Kind, Pull, Tag, Transfer, modelled, primitive, transfer

@@ -204,8 +204,8 @@ def _judge(analysis: Analysis, training: Training, catalog: Catalog, settings: S
     subject = analysis.subject
     guessed = bool(subject.guess)
     drops = partial(drops_in_evaluation, subject)
-    found = (analysis.facts, analysis.flow, analysis.later, training, settings.mode)
-    audit = Audit(subject.id, *found, guessed=guessed, drops_in_evaluation=drops)
+    known = (analysis.facts, analysis.flow, analysis.later, training, settings.mode)
+    audit = Audit(subject.id, *known, guessed=guessed, drops_in_evaluation=drops)
     chosen = [c for c in selected(catalog, settings) if training.is_given or "training" not in c.needs]
     found, problems = _said([c for c in chosen if "ignores" not in c.needs], audit)
     names, ignores = naming(catalog), ignores_of(subject, analysis.graph)

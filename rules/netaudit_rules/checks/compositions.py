@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from netaudit import Audit, Node
 from netaudit_rules.checks.common import behind_moves
+from netaudit_rules.checks.forms import same
 from netaudit_rules.checks.ranges import format_of, spread_of
 from netaudit_rules.checks.singular import is_square
-from netaudit_rules.checks.structure import same
 
 if TYPE_CHECKING:
     from netaudit import Facts

@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 
 from netaudit import Audit, Node
 from netaudit_rules.checks.common import MOVES
+from netaudit_rules.checks.forms import PICKS, aten, is_non_negative
 from netaudit_rules.checks.ranges import entries, format_of, spread_of
 from netaudit_rules.checks.singular import Singular, is_safe
-from netaudit_rules.checks.structure import PICKS, aten, is_non_negative
 
 How: TypeAlias = Literal["always", "example", "often", "outside", "pole", "possible"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from netaudit import Audit, Node
 from netaudit_rules.checks.common import MOVES, behind_moves
-from netaudit_rules.checks.structure import aten, excludes, same, stays_within
+from netaudit_rules.checks.forms import aten, excludes, same, stays_within
 
 if TYPE_CHECKING:
     from netaudit import Facts

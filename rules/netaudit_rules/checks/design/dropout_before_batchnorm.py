@@ -8,8 +8,8 @@ from math import log10
 
 from netaudit import Audit, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.common import MOVES
+from netaudit_rules.checks.forms import aten
 from netaudit_rules.checks.places import Place, folded
-from netaudit_rules.checks.structure import aten
 
 SHIFT = 4.0
 """Factor between the variances from which it is a warning: deviations in evaluation are half of what was trained on."""

@@ -7,9 +7,9 @@ from math import log10
 
 from netaudit import Audit, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.common import trained
+from netaudit_rules.checks.forms import aten
 from netaudit_rules.checks.places import Place, folded
 from netaudit_rules.checks.ranges import learning
-from netaudit_rules.checks.structure import aten
 
 DROPOUT = aten("dropout feature_dropout native_dropout alpha_dropout feature_alpha_dropout")
 NOTED = 4.0

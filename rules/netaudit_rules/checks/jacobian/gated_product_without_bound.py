@@ -7,9 +7,9 @@ from math import isinf, log10
 from typing import TYPE_CHECKING
 
 from netaudit import Audit, Evidence, Node, Remark, Severity, check
+from netaudit_rules.checks.forms import same
 from netaudit_rules.checks.places import Place, folded
 from netaudit_rules.checks.ranges import learning, rms_of
-from netaudit_rules.checks.structure import same
 
 if TYPE_CHECKING:
     from netaudit import Facts
