@@ -167,7 +167,7 @@ def not_zero(found: Mapping[str, float | None], truth: Mapping[str, float | None
         p = known.get(n)
         if t < ZERO * middle and p is not None and (p < ZERO * min(middle, middle_found) or p <= 1e-6 * middle_found):
             continue
-        yield n, abs(math.log2(p / t)) if p is not None and p > 0 and t > 0 else 20.0
+        yield n, abs(math.log2(p) - math.log2(t)) if p is not None and p > 0 and t > 0 else 20.0
 
 
 def share_of_nodes(found: Mapping[str, float | None], truth: Mapping[str, float | None] | None) -> float | None:
