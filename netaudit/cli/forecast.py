@@ -96,15 +96,22 @@ def _stats(given: str | None) -> tuple[float, float] | None:
 
 def _forecast(target: str, options: Any, settings: Any, measure: bool, timeout: int) -> list[Any]:
     from netaudit.audit import analyse
-    from netaudit.intake.heads import with_head
-    from netaudit.probe import measured_gradients
     from netaudit.report.forecast import Forecast
 
     found = []
     with subjects(target, options, timeout) as loaded:
         for subject in loaded:
             analysis = analyse(subject, packs(), settings)
-            real = measured_gradients(with_head(subject, settings.head), mode=settings.mode, seed=options.seed) if measure else None
+            real = _measured(subject, settings, options.seed) if measure else None
             known = (analysis.facts, analysis.flow, analysis.later, analysis.cotangent, analysis.seconds)
             found.append(Forecast(subject.id, *known, real, options.seed))
     return found
+
+
+def _measured(subject: Any, settings: Any, seed: int) -> Any:
+    from netaudit.intake.heads import with_head
+    from netaudit.intake.usercode import user_code
+    from netaudit.probe import measured_gradients
+
+    with user_code(f"running {subject.id}"):
+        return measured_gradients(with_head(subject, settings.head), mode=settings.mode, seed=seed)

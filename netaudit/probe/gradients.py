@@ -29,13 +29,13 @@ def measured_gradients(subject: Subject, *, mode: str = "train", draws: int = 1,
         for draw in range(draws):
             torch.default_generator.manual_seed(seed + draw)
             subject.model.zero_grad(set_to_none=True)
-            outputs = [y for y in wrapper(*flat) if y.requires_grad]
-            heads = outputs[:1] if subject.loss is not None else outputs
+            outputs = wrapper(*flat)
+            heads = [y for y in (outputs[:1] if subject.loss is not None else outputs) if y.requires_grad]
             torch.autograd.backward(heads, [_cotangent(y) if subject.loss is None else torch.ones_like(y) for y in heads])
             for name, parameter in subject.model.named_parameters():
                 if parameter.requires_grad:
                     gradient = parameter.grad
-                    square = 0.0 if gradient is None or not gradient.numel() else float(gradient.double().square().mean())
+                    square = 0.0 if gradient is None or not gradient.numel() else float(gradient.abs().double().square().mean())
                     squares[name] = squares.get(name, 0.0) + square / draws
         subject.model.zero_grad(set_to_none=True)
     return {name: 0.5 * log10(square) if square > 0.0 else float("-inf") for name, square in squares.items()}
@@ -43,4 +43,4 @@ def measured_gradients(subject: Subject, *, mode: str = "train", draws: int = 1,
 
 def _cotangent(y: Tensor) -> Tensor:
     noise = torch.randn_like(y)
-    return noise / noise.square().mean().sqrt().clamp_min(1e-30)
+    return noise / noise.abs().square().mean().sqrt().clamp_min(1e-30)
