@@ -35,7 +35,11 @@ class TraceError(NetauditError):
     exit_code = 3
 
 
+class DeadlineError(BaseException):
+    """The time given to a target is over. No ``except Exception`` on the way, the user's or ours, may take it for a failed attempt."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` for the closest known word, or an empty string when none is close."""
-    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    """``did you mean 'x'?`` for the closest other word that is known, or an empty string when none is close."""
+    close = get_close_matches(word, [other for other in known if other != word], n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else ""

@@ -36,6 +36,7 @@ Timeout = Annotated[
     int,
     typer.Option(
         "--timeout",
+        min=0,
         help="Give up on a model that takes longer than this to build and trace; 0 waits for ever.",
         metavar="SECONDS",
     ),

@@ -10,7 +10,7 @@ import typer
 from . import training
 from .app import CLEAN, FINDINGS, INCOMPLETE, app
 from .arguments import Args, InputRange, Inputs, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
-from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, subjects, targets_of, words
+from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, share, subjects, targets_of, words
 
 if TYPE_CHECKING:
     from netaudit.finding import Report, TargetReport
@@ -79,6 +79,7 @@ def check(
     config = configuration()
     catalog = packs()
     outputs = [parsed_output(o) for o in (output or config.output or ("full",))]
+    least = share("--min-coverage", config.min_coverage if min_coverage is None else min_coverage)
     level = one_of("--fail-level", fail_level or config.fail_level, ("error", "warning", "info"))
     settings = Settings(
         mode=one_of("--mode", mode or config.mode, ("train", "eval")),
@@ -112,7 +113,6 @@ def check(
     selected(catalog, settings)  # an unknown rule is said before anything is built
     options = load_options(config, arg, input, weights, seed)
     found = [one for target in targets_of(targets, config) for one in audited(target, options, catalog, settings, timeout)]
-    least = config.min_coverage if min_coverage is None else min_coverage
     whole = _report(agreed(found), catalog, seed, least, unused_overrides(found, catalog, settings))
     emit(whole, outputs, full=full, timings=verbose)
     return _exit_code(whole, level, exit_zero=exit_zero or config.exit_zero)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netaudit.errors import ConfigError, TargetError, did_you_mean
+from netaudit.errors import ConfigError, DeadlineError, TargetError, did_you_mean
 
 if TYPE_CHECKING:
     from netaudit.config import Config
@@ -40,6 +40,8 @@ def load_options(config: Config, arg: Sequence[str] | None, inputs: Sequence[str
     from netaudit.intake.build import parse_args
     from netaudit.intake.subject import Options
 
+    if not -(2**63) <= seed < 2**63:
+        raise ConfigError(f"--seed {seed} is too large", "torch takes 64 bits")
     name = config.path.name if config.path is not None else "pyproject.toml"
     return Options(
         args=parse_args(arg or []),
@@ -101,6 +103,21 @@ def one_of(flag: str, value: str, allowed: Sequence[str]) -> str:
     return value
 
 
+def share(flag: str, value: float) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        ConfigError: it is another one, or none.
+    """
+    if not 0.0 <= value <= 1.0:
+        raise ConfigError(f"{flag} {value:g} is not a share", "give a number from 0 to 1")
+    return value
+
+
+AGAIN = 1.0
+"""Seconds after which an alarm that was swallowed, by a bare ``except`` of the user's, rings again."""
+
+
 @contextmanager
 def alarm(seconds: int, target: str) -> Iterator[None]:
     """A model that hangs is an error, not a wait."""
@@ -109,14 +126,17 @@ def alarm(seconds: int, target: str) -> Iterator[None]:
         return
 
     def ring(_signal: int, _frame: object) -> None:
-        raise TargetError(f"{target}: not done after {seconds} seconds", "raise --timeout, or look for an endless loop in the model")
+        raise DeadlineError
 
     previous = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         yield
+    except DeadlineError as error:
+        hint = "raise --timeout, or look for an endless loop in the model"
+        raise TargetError(f"{target}: not done after {seconds} seconds", hint) from error
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
 
 
@@ -143,6 +163,8 @@ def parsed_output(text: str) -> tuple[str, Path | None]:
     path = Path(file) if file else None
     if path is not None and not path.absolute().parent.is_dir():
         raise ConfigError(f"{path} cannot be written: there is no folder {path.parent}", "make the folder, or write elsewhere")
+    if path is not None and path.is_dir():
+        raise ConfigError(f"{path} cannot be written: it is a folder", f"name a file in it: {name}={path / name}")
     return name, path
 
 
@@ -155,10 +177,17 @@ def emit(report: Report, outputs: Sequence[tuple[str, Path | None]], *, full: bo
         if path is None:
             sys.stdout.write(text)
         else:
-            temporary = path.with_name(path.name + ".tmp")  # never a half-written report
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
+            _write(path, text)
     sys.stdout.flush()
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")  # never a half-written report
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", "write elsewhere") from error
 
 
 def style(path: Path | None, *, full: bool, timings: bool) -> Style:

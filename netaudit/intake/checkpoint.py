@@ -42,6 +42,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
 def _read(path: Path) -> Mapping[str, object]:
     if not path.is_file():
         names = [near.name for near in path.parent.iterdir()] if path.parent.is_dir() else []
+        if path.is_dir():
+            raise TargetError(f"{shown(path)} is a folder, not a checkpoint", "name a file in it")
         raise TargetError(f"there is no file {shown(path)}", did_you_mean(path.name, names) or "--weights takes the path of a file")
     if path.suffix == ".safetensors":
         return _safetensors(path)

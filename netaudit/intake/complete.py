@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from torch.nn.parameter import UninitializedParameter
 
 from netaudit.config import said
 from netaudit.errors import ConfigError, TargetError
@@ -37,6 +38,7 @@ def completed(built: Built, options: Options) -> Subject:
     if options.weights is not None:
         load_weights(built.model, Path(options.weights))
     inputs = choose(built, options)
+    _refuse_unfinished(built)
     optimizers, sites = _optimizers(built)
     return Subject(
         id=built.id,
@@ -55,6 +57,23 @@ def completed(built: Built, options: Options) -> Subject:
         file=origin_file(built.origin) if built.origin is not None else None,
         program=built.program,
     )
+
+
+def _refuse_unfinished(built: Built) -> None:
+    """A lazy layer has no weights yet; a module inside itself has no end of them.
+
+    Raises:
+        TargetError: the model has one.
+    """
+    lazy = [name for name, parameter in built.model.named_parameters() if isinstance(parameter, UninitializedParameter)]
+    if lazy:
+        hint = "call the model once in build(), on a batch like example_inputs(), or give its layers their sizes"
+        raise TargetError(f"{built.id} has lazy parameters, whose shape is not known yet: {lazy[0]}", hint)
+    try:
+        for _ in built.model.named_modules(remove_duplicate=False):
+            pass
+    except RecursionError as error:
+        raise TargetError(f"{built.id} has a module that contains itself", "hold a reference to a parent in a list or a weakref") from error
 
 
 def _offered(built: Built, name: str, count: int) -> Callable[..., object] | None:

@@ -54,6 +54,10 @@ def parse(text: str, names: Iterable[str] = ()) -> Target:
         return Target("program", place)
     if path.is_file():
         raise TargetError(f"{shown(place)} is not a python file", _FOREIGN.get(path.suffix.lower(), GRAMMAR).format(shown(place)))
+    if path.is_symlink() or path.exists():
+        raise TargetError(
+            f"{shown(place)} is neither a file nor a folder", "a link to nothing, or a device" if path.is_symlink() else GRAMMAR
+        )
     raise TargetError(f"there is no file or folder {place}", _nearest(text, path, names))
 
 

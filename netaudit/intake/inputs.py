@@ -167,6 +167,10 @@ def _check(built: Built, found: Inputs) -> None:
         if type(value).__module__ == "numpy":
             kind = f"numpy.{type(value).__name__}"
             raise TargetError(f"the inputs of {built.id} ({found.source}) hold a {kind}", "use torch.from_numpy(...)")
+    for leaf in pytree.tree_leaves((found.args, dict(found.kwargs))):
+        if isinstance(leaf, torch.Tensor) and (leaf.layout != torch.strided or leaf.is_nested):
+            kind = "nested" if leaf.is_nested else str(leaf.layout).removeprefix("torch.")
+            raise TargetError(f"the inputs of {built.id} ({found.source}) hold a {kind} tensor", "give a dense one, padded if need be")
 
 
 def _on_meta(found: Inputs) -> Inputs:

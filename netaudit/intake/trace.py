@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import sys
+import sysconfig
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,13 +79,13 @@ def trace(subject: Subject, *, mode: str = "train") -> Traced:
 def _ladder(wrapper: Flat, flat: tuple[Tensor, ...], has_loss: bool, notes: Sequence[str]) -> Traced:
     try:
         return _export(wrapper, flat, has_loss, notes)
-    except Exception as error:  # whatever torch.export raises: the next rung decides
+    except (Exception, SystemExit) as error:  # whatever torch.export or the model raises: the next rung decides
         first = error
     if any(t.is_meta for t in wrapper.parameters()):
         raise TraceError(f"torch.export failed on the meta device: {_reason(first)}", "audit a smaller config on the CPU") from first
     try:
         return _make_fx(wrapper, flat, has_loss, [*notes, f"one path only: torch.export failed ({_reason(first)})"])
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TraceError(_reason(error), "run the model on these inputs yourself, or give other inputs with --input") from error
 
 
@@ -221,16 +222,18 @@ def _reason(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """``file:line: `` of the innermost frame that is neither torch's nor ours; empty when there is none."""
+    """``file:line: `` of the innermost frame that is neither torch's nor Python's nor ours; empty when there is none."""
     place = ""
     frame = error.__traceback__
     while frame is not None:
         file = frame.tb_frame.f_code.co_filename
-        if not file.startswith((_TORCH, _OWN, "<")):
+        python = file.startswith(_PYTHON) and "site-packages" not in file
+        if not python and not file.startswith((_TORCH, _OWN, "<")):
             place = f"{shown(file)}:{frame.tb_lineno}: "
         frame = frame.tb_next
     return place
 
 
+_PYTHON = sysconfig.get_path("stdlib") + os.sep
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep

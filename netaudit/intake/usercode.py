@@ -15,7 +15,7 @@ from types import TracebackType
 import numpy as np
 import torch
 
-from netaudit.errors import NetauditError, TargetError
+from netaudit.errors import DeadlineError, NetauditError, TargetError
 
 # Read by huggingface_hub and transformers when they are imported; timm goes through huggingface_hub.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
@@ -80,15 +80,15 @@ def user_code(what: str) -> Iterator[None]:
     Restores the working directory and the gradient mode.
 
     Raises:
-        TargetError: for every exception, and for ``sys.exit``, with the user's innermost line.
+        TargetError: for every exception, and for ``sys.exit``, with the user's innermost line; an interrupt is none.
     """
     folder = Path.cwd()
     try:
         with redirect_stdout(sys.stderr), torch.enable_grad():
             yield
-    except NetauditError:
+    except (NetauditError, KeyboardInterrupt, DeadlineError):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # sys.exit, and what a user derives from BaseException
         os.chdir(folder)  # before any path is printed
         raise TargetError(f"{what} {failure(error)}", "--verbose shows the whole traceback") from error
     finally:

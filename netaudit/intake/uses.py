@@ -27,7 +27,7 @@ def weight_norms(graph: Graph, values: Mapping[str, Tensor], fixed: frozenset[st
     for node in graph.nodes:
         for slot, measure in _uses(node, nodes).items():
             name = node.operands[slot] if slot < len(node.operands) else None
-            if not isinstance(name, str) or name not in fixed or name not in values:
+            if not isinstance(name, str) or name not in fixed or name not in values or not values[name].is_floating_point():
                 continue
             sizes = _sizes(node, nodes)
             key = (name, node.op, slot, _geometry(node, sizes))

@@ -92,7 +92,7 @@ def _is_finite(value: Tensor) -> bool:
 
 def _extremes(value: Tensor) -> tuple[float, float]:
     """Smallest and largest entry; NaN when there is one."""
-    low, high = torch.aminmax(value.detach())
+    low, high = torch.aminmax(_readable(value))
     return float(low), float(high)
 
 
@@ -130,7 +130,7 @@ def _evaluated(graph: Graph, origins: Mapping[str, Origin], tensors: Mapping[str
                 continue
             try:
                 values[node.name] = run(node, values)
-            except (NotImplementedError, RuntimeError, TypeError, AttributeError, ValueError, IndexError):
+            except (NotImplementedError, RuntimeError, TypeError, AttributeError, ValueError, LookupError):
                 continue  # it stays a call: its transfer says what is known
     return values
 
@@ -138,10 +138,14 @@ def _evaluated(graph: Graph, origins: Mapping[str, Origin], tensors: Mapping[str
 # signals ----------------------------------------------------------------------------------------------------------------
 
 
+def _readable(value: Tensor) -> Tensor:
+    """The values in a type that numpy has, and in which every op works: there is little for half and less for float8."""
+    value = value.detach()
+    return value.float() if value.is_floating_point() and value.element_size() < 4 else value
+
+
 def _array(value: Tensor) -> np.ndarray:
-    value = value.detach().cpu()
-    if value.dtype in (torch.bfloat16, torch.float16):
-        value = value.float()
+    value = _readable(value).cpu()
     return value.numpy() if not value.is_complex() else torch.view_as_real(value).numpy()
 
 
@@ -175,6 +179,8 @@ def _signal(node: Node, value: Tensor, origin: Origin) -> Signal:
 
 def _input(node: Node, value: Tensor, assumed: Assumed) -> Signal:
     given = (assumed.ranges or {}).get(node.name, Interval())
+    if value.is_complex():  # no model of complex numbers
+        return Signal(node.shape)
     if value.is_meta or (assumed.guessed and node.is_float):
         return Signal(node.shape, given, None, of(independent(node.shape)) if node.is_float else None)
     if assumed.stats is not None and node.is_float:

@@ -11,6 +11,7 @@ import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
 from netaudit.intake.subject import Subject
+from netaudit.intake.usercode import kind_of
 
 
 def leaves_of(inputs: object) -> tuple[Tensor, ...]:
@@ -85,7 +86,11 @@ class Alone(Flat):
     def forward(self, *flat: Tensor) -> list[Tensor]:
         """The tensors the model returns."""
         args, kwargs = self._inputs(flat)
-        return tensors_in(self.model(*args, **kwargs))
+        returned = self.model(*args, **kwargs)
+        found = tensors_in(returned)
+        if not found:
+            raise TypeError(f"forward() must return tensors, alone or in tuples, mappings or dataclasses; it returned {kind_of(returned)}")
+        return found
 
 
 class WithLoss(Flat):

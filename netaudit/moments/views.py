@@ -49,6 +49,8 @@ def reshape_groups(groups: Groups, sizes: tuple[int, ...]) -> Groups | None:
             if not queue:
                 return None
             axis, have, stride = queue.pop(0)
+            if have == 0:  # an empty tensor has no entries to follow
+                return None
             if left % have == 0:
                 taken.append((axis, have, stride))
                 left //= have
