@@ -7,7 +7,7 @@ into the base (``slice_scatter``, or the inverse view); a later read of another 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -240,8 +240,9 @@ def _split_pieces(calls: Sequence[Call], results: Sequence[Value]) -> tuple[list
         if not isinstance(value, Value) or value.name not in splits or value.output is None:
             return value
         if value not in made:
-            result.append(_as_slice(splits[value.name], value.output, made))
-            made[value] = Value(result[-1].name)
+            slice_of = _as_slice(splits[value.name], value.output, piece)  # pieces of pieces are made first
+            result.append(slice_of)
+            made[value] = Value(slice_of.name)
         return made[value]
 
     for call in calls:
@@ -253,10 +254,9 @@ def _split_pieces(calls: Sequence[Call], results: Sequence[Value]) -> tuple[list
     return result, renamed
 
 
-def _as_slice(split: Call, index: int, made: dict[Value, Value]) -> Call:
+def _as_slice(split: Call, index: int, piece: Callable[[Any], Any]) -> Call:
     arguments = dict(zip([a.name for a in split.target._schema.arguments], split.args, strict=False)) | dict(split.kwargs)
-    source = arguments["self"]
-    source = made.get(source, source) if isinstance(source, Value) else source
+    source = piece(arguments["self"])
     dim = int(arguments.get("dim", 0))
     fakes = split.fake
     fake = fakes[index]

@@ -115,6 +115,12 @@ def pieces(x: Tensor) -> tuple[Tensor, ...]:
     return a * b, c + e[:, :1], d, f
 
 
+def pieces_of_pieces(x: Tensor) -> tuple[Tensor, ...]:
+    _, b = x.reshape(4, 2, 3).unbind(1)
+    head, rest = torch.tensor_split(b, [1], dim=0)
+    return head, rest.chunk(2, dim=1)[1]
+
+
 def several_outputs(x: Tensor) -> tuple[Tensor, ...]:
     values, _ = x.max(dim=1)
     var, mean = torch.var_mean(x, dim=0)
@@ -142,7 +148,7 @@ def quotient_into_a_buffer(x: Tensor) -> Tensor:
 
 FUNCTIONS = [
     in_place_relu, write_to_a_slice, write_through_views, read_a_view_after_a_write, write_twice, masked_write, fill_and_zero, pieces,
-    several_outputs, without_gradient, constants, quotient_into_a_buffer,
+    pieces_of_pieces, several_outputs, without_gradient, constants, quotient_into_a_buffer,
 ]  # fmt: skip
 
 
