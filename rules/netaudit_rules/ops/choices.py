@@ -109,8 +109,11 @@ def larger(node: Node, x: Signal, y: Signal, sign: float) -> Model:
 
     With ``theta^2 = v_x + v_y``, ``a = s (mu_x - mu_y) / theta``, ``p = Phi(a)``: ``s E max = s (mu_x p + mu_y (1 - p)) + theta phi(a)``
     and ``E max^2 = q_x p + q_y (1 - p) + s (mu_x + mu_y) theta phi(a)`` (Clark 1961, eq. 4 and 5). x gets the gradient with
-    probability p; by Stein's lemma p is also the slope of the covariance.
+    probability p; by Stein's lemma p is also the slope of the covariance. The larger of scores and a number that keeps them finite
+    under a mask is the scores: only entries that are hidden anyway are that small.
     """
+    if sign > 0 and is_number(y) and y.range.hi <= MASKED:
+        return modelled(lambda v, _: v, x, None)
     if x.moments is None or y.moments is None:
         return None, None
     mx, my = x.moments.mean, y.moments.mean

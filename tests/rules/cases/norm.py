@@ -394,4 +394,18 @@ ROTARY = (
     Case(op="netaudit.rotary", name="stretched", function=_rotated(ANGLES, 1.5), inputs=(Q,), composite={}),
     Case(op="netaudit.rotary", name="two-angles", function=_rotated(normal(3, 4, seed=7)), inputs=(Q,), composite={}),
 )
-CASES = (*ROTARY, *NORMS, *_softmax(), *ATTENTION)
+LEAST = torch.tensor(torch.finfo(torch.float32).min, dtype=torch.float64)
+HIDDEN = torch.where(torch.ones(6, 6).triu(1) > 0, LEAST, 0.0)
+FLOORED = tuple(  # a mask is added, and the sum kept finite: what is not hidden is what it was
+    Case(
+        op="aten.softmax",
+        name=f"floored-by-{floor.__name__}",
+        function=lambda x, floor=floor: F.softmax(floor(x + HIDDEN, LEAST), -1),
+        inputs=(normal(2, 6, 6),),
+        tight={0: 0.0},
+        factor=2.0,
+    )
+    for floor in (torch.maximum, torch.max, torch.clamp)
+)
+
+CASES = (*FLOORED, *ROTARY, *NORMS, *_softmax(), *ATTENTION)
