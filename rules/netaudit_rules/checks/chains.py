@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log10
+from math import inf, log10
 
 from netaudit import Audit, Node
-from netaudit_rules.checks.common import MOVES, NEVER, common_module, module_of
+from netaudit_rules.checks.common import MOVES, common_module, module_of
 from netaudit_rules.checks.norms import NORMS
 from netaudit_rules.checks.weights import Use, uses
 
@@ -84,7 +84,7 @@ def growth(audit: Audit, run: Sequence[Link]) -> float | None:
 def gradient_growth(audit: Audit, run: Sequence[Link]) -> float | None:
     """log10 of the gradient's forecast norm at the first layer's output over that at the last one's."""
     first, last = (audit.flow.norm(use.node.name) for use in (run[0].before, run[-1].after))
-    return None if first is None or last is None or NEVER in (first, last) else first - last
+    return None if first is None or last is None or -inf in (first, last) else first - last
 
 
 def longest(run: Sequence[Link], keep: Sequence[bool]) -> tuple[Link, ...]:
