@@ -133,3 +133,15 @@ def test_public_names_load() -> None:
 def test_all_graph_use_is_in_flow() -> None:
     users = {path.name for path in _files(CORE) if any(m.split(".")[0] == "networkx" for m in _imports(path))}
     assert users <= {"flow.py"}
+
+
+def test_checks_load_without_numpy_and_torch() -> None:
+    """``netaudit rule NA201`` answers at once: what a check needs of the analysis it imports when it runs."""
+    program = (
+        "import sys, importlib, pkgutil\n"
+        "import netaudit_rules.checks as checks\n"
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(checks.__path__, 'netaudit_rules.checks.')]\n"
+        "print([name for name in ('numpy', 'torch', 'networkx') if name in sys.modules])\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

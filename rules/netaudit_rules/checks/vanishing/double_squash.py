@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import exp, log
 
-from netaudit import Audit, Evidence, Node, Remark, Severity, above, check
+from netaudit import Audit, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.common import common_module, home
 from netaudit_rules.checks.losses import label, reach, source, tail
 
@@ -101,6 +101,8 @@ def _severity(inner: Node, outer: Node, *, in_loss: bool) -> Severity:
 
 
 def _in_model(audit: Audit, inner: Node, outer: Node, *, in_loss: bool) -> Remark:
+    from netaudit import above  # numpy, which the text of a rule need not load
+
     values = audit.facts.signals[outer.name].range
     slopes = [audit.facts.jacobian(node.name, 0) for node in (inner, outer)]
     slope = slopes[0].lip * slopes[1].lip if slopes[0] is not None and slopes[1] is not None else float("inf")
