@@ -40,13 +40,22 @@ def moved(node: Node, slot: int, shape: tuple[int, ...], axis: int) -> int | Non
     if node.op in _POSITIONS:
         return axis if slot == (node.op == "aten.embedding") and (axis < rank - 1 or node.op == "aten.embedding") else None
     if node.op in RECURRENT:
-        return axis if slot == 0 and node.args.get("output", 0) == 0 and axis < 2 else None
+        return _through_recurrence(node, slot, rank, axis)
     if node.op in ALIGNED:
         place = axis + len(out) - rank
         return place if 0 <= place < len(out) and out[place] == shape[axis] else None
     if "conv" in node.op or "pool" in node.op:
         return axis if slot == 0 and axis == 0 and len(out) == rank else None
     return axis if slot == 0 and out == shape else None
+
+
+def _through_recurrence(node: Node, slot: int, rank: int, axis: int) -> int | None:
+    """The sequence keeps its axes; last states are (layers, batch, features) whatever came first."""
+    if slot != 0 or rank != 3 or axis > 1:
+        return None
+    if node.args.get("output", 0) == 0:
+        return axis
+    return 1 if axis == (0 if node.args.get("batch_first") is True else 1) else None
 
 
 def _through_reshape(old: Sequence[int], new: Sequence[int], axis: int) -> int | None:
@@ -126,11 +135,7 @@ def _reshaped(old: Sequence[int], new: Sequence[int], place: _Place) -> _Place |
     return None
 
 
-def sample_axes(graph: Graph) -> Mapping[str, frozenset[int]]:
-    """For every node the axes that are axis 0 of the inputs, which all have the same size there: the batch, if that comes first.
-
-    Merged with another axis (rows of a matrix) it is no axis of its own, and comes back when that view is undone.
-    """
+def _places(graph: Graph) -> Mapping[str, frozenset[_Place]]:
     nodes = graph.by_name()
     sizes = {nodes[name].shape[0] for name in graph.inputs if nodes[name].shape}
     if len(sizes) != 1 or min(sizes) < 2:
@@ -144,5 +149,32 @@ def sample_axes(graph: Graph) -> Mapping[str, frozenset[int]]:
         known = frozenset(place for place in found if place is not None)
         if known:
             places[node.name] = known
-    alone = {name: frozenset(p.axis for p in own if p.outer == p.inner == 1) for name, own in places.items()}
+    return places
+
+
+def sample_axes(graph: Graph) -> Mapping[str, frozenset[int]]:
+    """For every node the axes that are axis 0 of the inputs, which all have the same size there: the batch, if that comes first.
+
+    Merged with another axis (rows of a matrix) it is no axis of its own, and comes back when that view is undone.
+    """
+    alone = {name: frozenset(p.axis for p in own if p.outer == p.inner == 1) for name, own in _places(graph).items()}
     return {name: axes for name, axes in alone.items() if axes}
+
+
+def cutting_views(graph: Graph) -> tuple[Node, ...]:
+    """The views that tear axis 0 of the inputs apart: it is neither inside one new axis nor split into whole ones."""
+    nodes, places = graph.by_name(), _places(graph)
+    return tuple(
+        node
+        for node in graph.nodes
+        if node.op in RESHAPES and node.inputs
+        for place in places.get(node.inputs[0], ())
+        if _tears(nodes[node.inputs[0]].shape, node.shape, place)
+    )
+
+
+def _tears(old: Sequence[int], new: Sequence[int], place: _Place) -> bool:
+    size = old[place.axis] // (place.outer * place.inner)
+    start = prod(old[: place.axis]) * place.outer
+    bounds = {prod(new[:i]) for i in range(len(new) + 1)}
+    return _reshaped(old, new, place) is None and not {start, start * size} <= bounds

@@ -8,13 +8,14 @@ from netaudit import Audit, Node, Remark, check
 from netaudit_rules.checks.axes import ATTENTION, RECURRENT, sample_axes
 from netaudit_rules.checks.common import common_module, home
 from netaudit_rules.checks.losses import CLASSES, comparisons, dependent, source
+from netaudit_rules.checks.norms import DIRECTION
 
 SOFTMAX = frozenset({"aten.softmax", "aten._softmax"})
 
 
 @check("NA435", severity="warning", needs={"graph", "inputs"})
 def mixed_samples(audit: Audit) -> Iterator[Remark]:
-    """Attention, a recurrence or a softmax runs over the samples of the batch.
+    """Attention, a recurrence, a softmax or a normalisation of length runs over the samples of the batch.
 
     Why:
         ``nn.MultiheadAttention``, ``nn.TransformerEncoder`` and ``nn.LSTM`` take (time, batch, features) unless told
@@ -130,6 +131,9 @@ def _mixes(audit: Audit, node: Node, axes: Mapping[str, frozenset[int]]) -> bool
     rank = len(audit.facts.nodes[node.inputs[0]].shape) if node.inputs else 0
     if not own:
         return False
+    if node.op in DIRECTION:
+        dims = node.args.get("dim")
+        return rank > 1 and isinstance(dims, tuple) and any(isinstance(d, int) and d % rank in own for d in dims)
     if node.op in SOFTMAX:
         dim = node.args.get("dim")
         lone = len(own) == 1 and rank > 1
@@ -144,4 +148,6 @@ def _mixes(audit: Audit, node: Node, axes: Mapping[str, frozenset[int]]) -> bool
 
 
 def _spoken(node: Node) -> str:
+    if node.op in DIRECTION:
+        return "normalize"
     return "softmax" if node.op in SOFTMAX else "attention" if node.op in ATTENTION else "the recurrence"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf
 
 from netaudit import Audit, Evidence, Node, Remark, check
 from netaudit_rules.checks.common import common_module, home
@@ -17,6 +18,9 @@ ENDS: dict[str, tuple[float, float]] = {
     "aten.erf": (-2.1460, 2.1460),
 }
 """Between these the slope is at least 1 % of its largest: tanh' = 0.01, sigmoid' = 0.0025, 2 / sqrt(pi) exp(-x^2) = 0.0113."""
+FLAT = frozenset({"aten.clamp", "aten.clamp_min", "aten.clamp_max"})
+ALL = 0.9
+"""Share for a clamp, whose ends are a choice: half of its entries may be meant to be cut off."""
 SHARE = 0.5
 """Share of a layer that is saturated, from which on it does not recover by itself: on 300 models healthy ones stay below."""
 
@@ -31,7 +35,8 @@ def saturated_activation(audit: Audit) -> Iterator[Remark]:
 
     How it is found:
         Mean and variance in front of each activation are forecast; the share of entries where the slope is below 1 % of the
-        largest follows for a normal value. A warning above one half. Gates on trained numbers alone are left out.
+        largest follows for a normal value. A warning above one half, for a clamp above nine tenths. Gates on trained numbers
+        alone are left out.
 
     Flagged:
         ```python
@@ -63,19 +68,19 @@ def saturated_activation(audit: Audit) -> Iterator[Remark]:
     moving = dependent(audit.graph) & downstream(audit.graph, audit.graph.inputs)
     found: list[tuple[Node, float]] = []
     for node in audit.graph.nodes:
-        if node.op in ENDS and node.inputs and node.inputs[0] in moving and node.name in audit.flow.reached:
+        if node.op in ENDS.keys() | FLAT and node.inputs and node.inputs[0] in moving and node.name in audit.flow.reached:
             share = _saturated(audit, node)
-            if share is not None and share > SHARE:
+            if share is not None and share > (ALL if node.op in FLAT else SHARE):
                 found.append((node, share))
     if found:
         yield _remark(audit, found)
 
 
 def _ends(node: Node) -> tuple[float, float]:
-    low, high = node.args.get("min_val"), node.args.get("max_val")
-    if isinstance(low, (int, float)) and isinstance(high, (int, float)):
-        return float(low), float(high)
-    return ENDS[node.op]
+    low, high = node.args.get("min_val", node.args.get("min")), node.args.get("max_val", node.args.get("max"))
+    if node.op in ENDS and not isinstance(low, (int, float)):
+        return ENDS[node.op]
+    return float(low) if isinstance(low, (int, float)) else -inf, float(high) if isinstance(high, (int, float)) else inf
 
 
 def _saturated(audit: Audit, node: Node) -> float | None:
