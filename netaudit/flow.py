@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import inf, isfinite, isinf, log10, prod, sqrt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from math import inf, isfinite, isinf, log10, sqrt
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from .doubt import CANCELLED, CANCELS, NO_DOUBT, SHARED, Doubt
+from .doubt import CANCELS, NO_DOUBT, SHARED, Doubt
 from .facts import Facts
 from .graph import Node
 from .moments import Cotangent, accumulate, constant, cotangent, independent
+from .trust import cancels, drawn, in_front, used_in_series
 
 Seed: TypeAlias = Literal["loss", "unit"]
 NEVER = -inf
@@ -108,9 +109,9 @@ def flow(facts: Facts) -> Flow:
         if head in facts.signals and facts.nodes[head].is_float:
             _seed(sweep, facts, head, seed)
     gradients: dict[str, Gradient] = {}
-    drawn = _drawn(facts)
+    masks = drawn(facts)
     for node in reversed(graph.nodes):
-        gradients[node.name] = _visit(node, facts, sweep, reached, gradients, drawn)
+        gradients[node.name] = _trusted(node, _visit(node, facts, sweep, reached), facts, gradients, masks)
     params = {key: gradients[info.node] for key, info in graph.params.items()}
     return Flow(facts, seed, gradients, params, reached, _reference(facts) if seed == "unit" else 0.0)
 
@@ -162,80 +163,45 @@ def _reached(facts: Facts) -> frozenset[str]:
     return frozenset(found)
 
 
-def _visit(
-    node: Node, facts: Facts, sweep: _Sweep, reached: frozenset[str], behind: Mapping[str, Gradient], drawn: Mapping[str, frozenset[str]]
-) -> Gradient:
+def _visit(node: Node, facts: Facts, sweep: _Sweep, reached: frozenset[str]) -> tuple[Gradient, Mapping[str, float]]:
+    """The gradient of a node, and the log10 RMS that each user sent."""
     bounds, parts = sweep.bounds.pop(node.name, []), sweep.parts.pop(node.name, [])
     if not parts or node.name not in reached:
-        return Gradient(NEVER, NEVER)
+        return Gradient(NEVER, NEVER), {}
     bound = _log_sum(value for value, _ in bounds)
     total, exponent = _total(parts)
     forecast = None if total is None else _log_rms(total, exponent)
-    via, share = _heaviest(bounds, parts)
-    effect = facts.effects.get(node.name)
-    if effect is not None:
+    via, sizes = _heaviest(bounds, parts)
+    share = _share(via, sizes)
+    if node.name in facts.effects:
         _send_on(node, facts, sweep, bound, total, exponent)
-    doubt = NO_DOUBT if via is None else _in_front(via, {user for _, _, user in parts}, facts, behind, drawn)
-    uses = _uses_in_series(node, parts, facts)
-    if forecast is not None and uses:
-        forecast, doubt = forecast + 0.5 * _coherence(uses), doubt.because(SHARED)
-    if forecast is not None and via is not None and _cancels(node, forecast, behind[via].forecast, facts.signals[via].count):
+    return Gradient(bound, forecast, via, share), sizes
+
+
+def _trusted(
+    node: Node,
+    found: tuple[Gradient, Mapping[str, float]],
+    facts: Facts,
+    behind: Mapping[str, Gradient],
+    masks: Mapping[str, frozenset[str]],
+) -> Gradient:
+    """The gradient of a node with its doubts; one weight used in series gets the geometric middle of independent and coherent."""
+    gradient, sizes = found
+    if gradient.forecast is None or gradient.via is None:
+        return gradient
+    doubt = in_front(gradient.via, sizes, facts, {user: behind[user].doubt for user in sizes if user}, masks)
+    forecast = gradient.forecast
+    if used_in_series(node, sizes, facts):
+        forecast, doubt = forecast + 0.5 * _coherence(sizes.values()), doubt.because(SHARED)
+    if cancels(node, forecast, behind[gradient.via].forecast, facts.signals[gradient.via].count):
         doubt = doubt.because(CANCELS)
-    return Gradient(bound, forecast, via, share, doubt)
+    return replace(gradient, forecast=forecast, doubt=doubt)
 
 
-def _cancels(node: Node, forecast: float, arrived: float | None, count: int) -> bool:
-    """Whether what arrives at a bias or a gain nearly sums to zero: far less is left than of as many independent terms."""
-    if node.op != "parameter" or sum(n > 1 for n in node.shape) > 1 or arrived is None or isinf(arrived) or isinf(forecast):
-        return False
-    return forecast < arrived + 0.5 * log10(max(count / max(prod(node.shape), 1), 1.0)) - CANCELLED
-
-
-def _drawn(facts: Facts) -> Mapping[str, frozenset[str]]:
-    """The caveats of what depends on neither an input nor a parameter: masks that are drawn, and what is computed from them."""
-    found: dict[str, frozenset[str]] = {}
-    for node in facts.graph.nodes:
-        alone = node.op not in ("input", "parameter") and all(name in found for name in node.inputs)
-        if alone:
-            own = facts.effects[node.name].caveats if node.name in facts.effects else ()
-            found[node.name] = frozenset(own).union(*(found[name] for name in node.inputs))
-    return found
-
-
-def _in_front(via: str, users: Iterable[str], facts: Facts, behind: Mapping[str, Gradient], drawn: Mapping[str, frozenset[str]]) -> Doubt:
-    """The doubt of a gradient that came through calls: causes along the heaviest, layers without normalisation along any of them."""
-    found = {user: _through(user, facts, behind, drawn) for user in users if user}
-    return found[via].at_least(max(doubt.layers for doubt in found.values()))
-
-
-def _through(user: str, facts: Facts, behind: Mapping[str, Gradient], drawn: Mapping[str, frozenset[str]]) -> Doubt:
-    node, effect = facts.nodes[user], facts.effects[user]
-    beside = (cause for name in node.inputs for cause in drawn.get(name, ()))
-    weights = [shape for name in node.inputs if facts.nodes[name].op == "parameter" and len(shape := facts.nodes[name].shape) > 1]
-    width = min((shape[1] if shape[1] > 1 else shape[0] for shape in weights), default=None)  # of the layer it comes back to
-    return behind[user].doubt.through((*effect.caveats, *beside), width, normalises=effect.normalises)
-
-
-def _uses_in_series(node: Node, parts: list[tuple[Cotangent | None, float, str]], facts: Facts) -> list[float]:
-    """The log10 RMS that each use of a parameter sends, where the result of one use goes into another; else nothing."""
-    users = {user for _, _, user in parts}
-    if node.op != "parameter" or len(users) < 2:
-        return []
-    behind: set[str] = set()
-    for later in facts.graph.nodes:
-        follows = not behind.isdisjoint(later.inputs)
-        if follows and later.name in users:
-            return [_log_rms(part, exponent) for part, exponent, _ in parts if part is not None]
-        if follows or later.name in users:
-            behind.add(later.name)
-    return []
-
-
-def _coherence(logs: Sequence[float]) -> float:
+def _coherence(logs: Iterable[float]) -> float:
     """log10 of how much more the uses of one weight add up to in amplitude than as independent tensors.
 
-    Inputs and gradients of layers in series resemble each other by an unknown amount: the truth lies between the two, and the
-    forecast takes the geometric middle.
+    Inputs and gradients of layers in series resemble each other by an unknown amount: the truth lies between the two.
     """
     known = [log for log in logs if log > NEVER]
     return _log_sum(known) - 0.5 * _log_sum(2.0 * log for log in known) if known else 0.0
@@ -296,13 +262,17 @@ def _log_sum(logs: Iterable[float]) -> float:
     return top if isinf(top) else top + log10(sum(10.0 ** (v - top) for v in values))
 
 
-def _heaviest(bounds: list[tuple[float, str]], parts: list[tuple[Cotangent | None, float, str]]) -> tuple[str | None, float | None]:
-    """The user that sends most, by forecast where all are known, else by bound; and the share of the energy that it sends."""
+def _heaviest(bounds: list[tuple[float, str]], parts: list[tuple[Cotangent | None, float, str]]) -> tuple[str | None, Mapping[str, float]]:
+    """The user that sends most, by forecast where all are known, else by bound; and the log10 RMS that each sends, if all are known."""
     sizes = {user: NEVER for _, _, user in parts}
     for part, exponent, user in parts:
         if part is None or not isfinite(part.mean_square):
-            return max(bounds, key=lambda b: b[0])[1] or None, None
+            return max(bounds, key=lambda b: b[0])[1] or None, {}
         sizes[user] = 0.5 * _log_sum([2.0 * sizes[user], 2.0 * _log_rms(part, exponent)])
-    user = max(sizes, key=lambda name: sizes[name])
+    return max(sizes, key=lambda name: sizes[name]) or None, sizes
+
+
+def _share(via: str | None, sizes: Mapping[str, float]) -> float | None:
+    """The part of the energy sent by all users that one of them carries."""
     whole = 0.5 * _log_sum(2.0 * size for size in sizes.values())
-    return user or None, 10.0 ** (2.0 * (sizes[user] - whole)) if whole > NEVER else None
+    return 10.0 ** (2.0 * (sizes[via or ""] - whole)) if whole > NEVER else None
