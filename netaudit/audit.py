@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import sqrt
 
+from .causes import one_per_cause
 from .check import Audit, Check, Remark
 from .choose import naming, selected
 from .clock import Clock
@@ -207,7 +208,8 @@ def _judge(analysis: Analysis, training: Training, catalog: Catalog, settings: S
     known = (analysis.facts, analysis.flow, analysis.later, training, settings.mode)
     audit = Audit(subject.id, *known, guessed=guessed, drops_in_evaluation=drops)
     chosen = [c for c in selected(catalog, settings) if training.is_given or "training" not in c.needs]
-    found, problems = _said([c for c in chosen if "ignores" not in c.needs], audit)
+    everything, problems = _said([c for c in chosen if "ignores" not in c.needs], audit)
+    found = one_per_cause(everything, {c.code: c.yields_to for c in chosen})
     names, ignores = naming(catalog), ignores_of(subject, analysis.graph)
     kept, gone = suppressed(found, ignores, settings.overrides, names)
     ran = frozenset(c.code for c in chosen) if not problems else frozenset[str]()

@@ -87,7 +87,10 @@ Body: TypeAlias = Callable[[Audit], Iterator[Remark]]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check: its code, its name (the defect), its usual severity, what it needs, and its text."""
+    """A check: its code, its name (the defect), its usual severity, what it needs, and its text.
+
+    ``yields_to``: checks that say of the same place what this one only sees a sign of; see ``netaudit.causes``.
+    """
 
     code: str
     name: str
@@ -96,6 +99,7 @@ class Check:
     body: Body
     doc: str
     preview: bool = False
+    yields_to: tuple[str, ...] = ()
 
     def __call__(self, audit: Audit) -> Iterator[Remark]:
         """Run the check."""
@@ -107,8 +111,12 @@ class Check:
         return self.doc.partition("\n")[0]
 
 
-def check(code: str, *, severity: Severity, needs: Iterable[Need] = ("graph",), preview: bool = False) -> Callable[[Body], Check]:
+def check(
+    code: str, *, severity: Severity, needs: Iterable[Need] = ("graph",), preview: bool = False, yields_to: Iterable[str] = ()
+) -> Callable[[Body], Check]:
     """Declare a function as a check. Its name becomes the check's: ``vanishing_gradient`` -> ``vanishing-gradient``.
+
+    ``yields_to``: codes of checks whose findings stand for this one's where both speak of one place.
 
     Raises:
         PackError: the docstring is missing.
@@ -118,7 +126,7 @@ def check(code: str, *, severity: Severity, needs: Iterable[Need] = ("graph",), 
         doc = inspect.getdoc(body)
         if not doc:
             raise PackError(f"check {code} has no docstring", f"write one with the headings {', '.join(HEADINGS)}")
-        return Check(code, body.__name__.replace("_", "-"), severity, frozenset(needs), body, doc, preview)
+        return Check(code, body.__name__.replace("_", "-"), severity, frozenset(needs), body, doc, preview, tuple(yields_to))
 
     return declare
 

@@ -120,6 +120,6 @@ def _headings(check: Check) -> Iterator[str]:
 
 
 def _judged(check: Check, heading: str, source: str, catalog: Catalog | None) -> Iterator[str]:
-    found = codes(source, catalog=catalog, settings=Settings(preview=True))
+    found = codes(source, catalog=catalog, settings=Settings(preview=True, select=(check.code,)))
     if (check.code in found) is not (heading == "Flagged"):
         yield f"{check.code} judges a model under {heading} otherwise (found: {', '.join(sorted(found)) or 'nothing'}):\n{source}"

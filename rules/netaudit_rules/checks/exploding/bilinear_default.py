@@ -12,7 +12,7 @@ NOTICED, HARMFUL = 2.0, 10.0
 """RMS of the output over the product of the inputs' that is worth a note, and that is a warning (300 second inputs)."""
 
 
-@check("NA306", severity="info", needs={"graph", "weights"})
+@check("NA306", severity="info", needs={"graph", "weights"}, yields_to=("NA301",))
 def bilinear_default(audit: Audit) -> Iterator[Remark]:
     """A bilinear layer is initialised for one of its two inputs only.
 

@@ -15,7 +15,7 @@ HARMFUL, CERTAIN = 2.0, 4.0
 """log10 of the growth of the stream's RMS: as for unscaled branches."""
 
 
-@check("NA303", severity="info", needs={"graph", "weights"})
+@check("NA303", severity="info", needs={"graph", "weights"}, yields_to=("NA301",))
 def nonnegative_branch(audit: Audit) -> Iterator[Remark]:
     """Residual branches end in a function that is never negative: the stream drifts to one side.
 

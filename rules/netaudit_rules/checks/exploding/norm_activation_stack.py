@@ -13,7 +13,7 @@ NOTICED, HARMFUL, CERTAIN = 1.5, 3.0, 5.0
 """log10 of the growth of the gradient over the run: a note, a warning, an error."""
 
 
-@check("NA304", severity="warning", needs={"graph", "weights"})
+@check("NA304", severity="warning", needs={"graph", "weights"}, yields_to=("NA301",))
 def norm_activation_stack(audit: Audit) -> Iterator[Remark]:
     """Many layers with normalisation and activation follow each other without a shortcut: gradients grow in each.
 

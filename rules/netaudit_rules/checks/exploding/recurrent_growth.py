@@ -14,7 +14,7 @@ NOTICED, HARMFUL, CERTAIN = 2.0, 3.0, 5.0
 """log10 of the growth of a gradient over the sequence."""
 
 
-@check("NA305", severity="warning", needs={"graph", "weights"})
+@check("NA305", severity="warning", needs={"graph", "weights"}, yields_to=("NA301",))
 def recurrent_growth(audit: Audit) -> Iterator[Remark]:
     """The recurrent weights of a plain recurrence are so large that gradients explode over the sequence.
 

@@ -21,7 +21,7 @@ NOTICED = 0.75
 DRAWS = 128
 
 
-@check("NA307", severity="warning", needs={"graph", "weights", "inputs"})
+@check("NA307", severity="warning", needs={"graph", "weights", "inputs"}, yields_to=("NA201",))
 def saturated_softmax(audit: Audit) -> Iterator[Remark]:
     """The logits of an attention are so large that its softmax picks one key from the start.
 

@@ -14,7 +14,7 @@ NOTICED, HARMFUL, CERTAIN = 1.0, 2.0, 4.0
 """log10 of the growth of the stream's RMS: a note, a warning (head and late branches see inputs of 100), an error."""
 
 
-@check("NA302", severity="warning", needs={"graph", "weights"})
+@check("NA302", severity="warning", needs={"graph", "weights"}, yields_to=("NA301",))
 def unscaled_residual(audit: Audit) -> Iterator[Remark]:
     """Residual branches are added unscaled and without normalisation: the stream grows with depth.
 

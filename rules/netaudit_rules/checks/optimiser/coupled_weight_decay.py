@@ -10,7 +10,7 @@ from netaudit_rules.checks.optimiser.common import place
 DECOUPLED = {"Adam": "AdamW", "NAdam": "NAdam(decoupled_weight_decay=True)", "RAdam": "RAdam(decoupled_weight_decay=True)"}
 
 
-@check("NA601", severity="info", needs={"training"})
+@check("NA601", severity="info", needs={"training"}, yields_to=("NA612",))
 def coupled_weight_decay(audit: Audit) -> Iterator[Remark]:
     """The weight decay of an adaptive optimiser is part of the gradient.
 

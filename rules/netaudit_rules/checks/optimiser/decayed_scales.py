@@ -14,7 +14,7 @@ LONG = 100_000
 """Updates that a training is taken to have where nobody says: AdamW's defaults decay by one neper in that time."""
 
 
-@check("NA602", severity="info", needs={"training"})
+@check("NA602", severity="info", needs={"training"}, yields_to=("NA612",))
 def decayed_scales(audit: Audit) -> Iterator[Remark]:
     """Gains, biases or single numbers are decayed towards zero.
 

@@ -10,7 +10,7 @@ from netaudit_rules.checks.optimiser.common import OVERWHELMING, Held, held_matr
 CERTAIN = 100.0
 
 
-@check("NA615", severity="warning", needs={"training"})
+@check("NA615", severity="warning", needs={"training"}, yields_to=("NA301",))
 def disproportionate_update(audit: Audit) -> Iterator[Remark]:
     """The first step of the optimiser is several times as large as the weights.
 

@@ -21,7 +21,7 @@ from netaudit_rules.checks.optimiser.common import (
 from netaudit_rules.checks.optimiser.invariance import scale_invariant
 
 
-@check("NA610", severity="warning", needs={"training", "loss"})
+@check("NA610", severity="warning", needs={"training", "loss"}, yields_to=("NA301",))
 def momentum_overshoot(audit: Audit) -> Iterator[Remark]:
     """Momentum carries a weight several times its own size before it forgets the first gradient.
 

@@ -16,7 +16,7 @@ LIMIT = EDGE * DOUBT * DOUBT
 CERTAIN = 100.0
 
 
-@check("NA609", severity="warning", needs={"training", "loss"})
+@check("NA609", severity="warning", needs={"training", "loss"}, yields_to=("NA301",))
 def unstable_learning_rate(audit: Audit) -> Iterator[Remark]:
     """The learning rate of SGD is too large for the curvature of the loss.
 

@@ -18,7 +18,7 @@ HARMFUL, CERTAIN = 3.0, 5.0
 """log10 of the product of the shortcuts' gains, either way."""
 
 
-@check("NA405", severity="info")
+@check("NA405", severity="info", yields_to=("NA201", "NA301"))
 def broken_identity(audit: Audit) -> Iterator[Remark]:
     """The shortcuts of residual blocks are no identities: they scale, normalise, drop or squash the stream.
 

@@ -16,7 +16,7 @@ HARMFUL, CERTAIN = 2.0, 4.0
 """log10 of the change of the gradient's norm over the run, either way: a factor of 100 between first and last block."""
 
 
-@check("NA403", severity="info", needs={"graph", "weights"})
+@check("NA403", severity="info", needs={"graph", "weights"}, yields_to=("NA301",))
 def deep_post_norm(audit: Audit) -> Iterator[Remark]:
     """A deep stack of blocks normalises the stream after every sum (post-norm).
 

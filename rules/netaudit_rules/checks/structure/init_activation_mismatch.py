@@ -25,7 +25,7 @@ DRIFT = 1.0
 """log10 of the factor that all ratios of a run multiply to."""
 
 
-@check("NA406", severity="info", needs={"graph", "weights"})
+@check("NA406", severity="info", needs={"graph", "weights"}, yields_to=("NA201", "NA301"))
 def init_activation_mismatch(audit: Audit) -> Iterator[Remark]:
     """The scale of the weights does not fit the activation: the signal grows or shrinks with depth.
 

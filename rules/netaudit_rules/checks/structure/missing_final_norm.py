@@ -21,7 +21,7 @@ HARMFUL = 10.0
 """RMS of the logits at initialisation under a cross-entropy: it starts confidently wrong, with a loss of several times log C."""
 
 
-@check("NA404", severity="info", needs={"graph", "weights"})
+@check("NA404", severity="info", needs={"graph", "weights"}, yields_to=("NA301",))
 def missing_final_norm(audit: Audit) -> Iterator[Remark]:
     """A pre-norm stack hands its stream to the head without a final normalisation.
 

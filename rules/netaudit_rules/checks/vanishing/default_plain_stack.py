@@ -16,7 +16,7 @@ FEWEST = 5
 """Links (six layers) from which the default's factor of 6 per layer is worth a note."""
 
 
-@check("NA202", severity="info", needs={"graph", "weights"})
+@check("NA202", severity="info", needs={"graph", "weights"}, yields_to=("NA201",))
 def default_plain_stack(audit: Audit) -> Iterator[Remark]:
     """A deep plain stack keeps torch's default initialisation, which shrinks the signal in every layer.
 

@@ -13,7 +13,7 @@ FORGOTTEN = -3.0
 """log10 of what is left of a cell's content after the sequence, below which the start is forgotten."""
 
 
-@check("NA208", severity="info", needs={"graph", "weights"})
+@check("NA208", severity="info", needs={"graph", "weights"}, yields_to=("NA201",))
 def forget_bias(audit: Audit) -> Iterator[Remark]:
     """The forget gate of an LSTM starts half closed: nothing is carried over the whole sequence.
 

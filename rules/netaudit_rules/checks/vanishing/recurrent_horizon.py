@@ -16,7 +16,7 @@ GRU_GATE = 0.5
 """The update gate of a GRU at a bias of 0: what a state keeps in one step at least."""
 
 
-@check("NA207", severity="info", needs={"graph", "weights"})
+@check("NA207", severity="info", needs={"graph", "weights"}, yields_to=("NA201",))
 def recurrent_horizon(audit: Audit) -> Iterator[Remark]:
     """A recurrence forgets within the sequence: its state is multiplied by less than one in every step.
 

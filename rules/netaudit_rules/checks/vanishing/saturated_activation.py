@@ -25,7 +25,7 @@ SHARE = 0.5
 """Share of a layer that is saturated, from which on it does not recover by itself: on 300 models healthy ones stay below."""
 
 
-@check("NA215", severity="warning", needs={"graph", "weights", "inputs"})
+@check("NA215", severity="warning", needs={"graph", "weights", "inputs"}, yields_to=("NA201", "NA301"))
 def saturated_activation(audit: Audit) -> Iterator[Remark]:
     """Most of a tanh or sigmoid layer is forecast to be saturated.
 

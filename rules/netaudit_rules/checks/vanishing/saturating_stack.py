@@ -15,7 +15,7 @@ SHRUNK = -1.0
 """log10 of what is left of the gradient: a tanh stack at its critical initialisation loses less."""
 
 
-@check("NA203", severity="info", needs={"graph", "weights"})
+@check("NA203", severity="info", needs={"graph", "weights"}, yields_to=("NA201",))
 def saturating_stack(audit: Audit) -> Iterator[Remark]:
     """Sigmoid or tanh layers follow each other without normalisation, and the gradient shrinks in each.
 
