@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .check import Audit, Check, Drop, Remark, check
+from .change import Change, Normalised, Removed, Replaced, Rescaled, Residual, ScaledBranch, WithArg
+from .check import Audit, Check, Remark, check
 from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, doubts_of, error_of, ever_reached
 from .finding import Evidence, Remedy, Severity, Step
 from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Unregistered, Where
@@ -89,6 +91,7 @@ __all__ = [
     "ZERO",
     "Arg",
     "Audit",
+    "Change",
     "Check",
     "Cotangent",
     "Drop",
@@ -105,6 +108,7 @@ __all__ = [
     "Kind",
     "Moments",
     "Node",
+    "Normalised",
     "Operand",
     "Optimizer",
     "OptimizerKind",
@@ -113,8 +117,13 @@ __all__ = [
     "Ref",
     "Remark",
     "Remedy",
+    "Removed",
+    "Replaced",
+    "Rescaled",
+    "Residual",
     "RowNorm",
     "Run",
+    "ScaledBranch",
     "Schedule",
     "Severity",
     "Signal",
@@ -127,6 +136,7 @@ __all__ = [
     "Var",
     "WeightNorms",
     "Where",
+    "WithArg",
     "above",
     "against_usual",
     "backward_run",

@@ -27,6 +27,7 @@ from .intake.weights import Assumed, leaves, named_ranges
 from .moments import independent, of
 from .norms import Effort
 from .pack import Catalog
+from .remedy import Bench, remedied
 from .signal import Interval, Signal
 from .suppress import Override, outcomes, suppressed
 from .tables import coverage, input_rows, node_rows, param_rows
@@ -104,6 +105,13 @@ def analyse(subject: Subject, catalog: Catalog, settings: Settings) -> Analysis:
     return Analysis(subject, lowered, known, facts, first, later, clock.laps)
 
 
+def _swept(graph: Graph, known: Leaves, catalog: Catalog) -> tuple[Facts, Flow, Flow | None]:
+    """Both sweeps of a changed graph."""
+    facts = derive(graph, known, catalog)
+    first = flow(facts)
+    return facts, first, _once_moved(graph, known, facts, first, catalog)
+
+
 MOVES = 8
 """How many steps zero-initialised factors are given to revive each other (a zero head in front of zero branches takes two)."""
 STEP = 1e-2
@@ -128,20 +136,9 @@ def _once_moved(graph: Graph, known: Leaves, facts: Facts, first: Flow, catalog:
             scale = 1.0 / sqrt(fan_in(info.shape)) if facts.signals[info.node].range.magnitude == 0.0 else STEP
             moved[info.node] = Signal(info.shape, moments=of(independent(info.shape, scale * scale)))
         asleep -= awake
-        later = current = flow(derive(graph, _with_moved(graph, known, moved), catalog))
+        held = known.without(graph, moved)
+        later = current = flow(derive(graph, replace(held, signals={**held.signals, **moved}), catalog))
     return later
-
-
-def _with_moved(graph: Graph, known: Leaves, moved: Mapping[str, Signal]) -> Leaves:
-    """What is known once some parameters have changed: what was evaluated from them no longer holds."""
-    stale = set(moved)
-    for node in graph.nodes:
-        if stale & set(node.inputs):
-            stale.add(node.name)
-    kept = {name: signal for name, signal in known.signals.items() if name not in stale}
-    nodes = graph.by_name()
-    norms = {(user, slot): norm for (user, slot), norm in known.norms.items() if nodes[user].operands[slot] not in stale}
-    return replace(known, signals={**kept, **moved}, norms=norms)
 
 
 def _is_asleep(signal: Signal) -> bool:
@@ -208,15 +205,26 @@ def _judge(analysis: Analysis, training: Training, catalog: Catalog, settings: S
     known = (analysis.facts, analysis.flow, analysis.later, training, settings.mode)
     audit = Audit(subject.id, *known, guessed=guessed, drops_in_evaluation=drops)
     chosen = [c for c in selected(catalog, settings) if training.is_given or "training" not in c.needs]
-    everything, problems = _said([c for c in chosen if "ignores" not in c.needs], audit)
+    asked = [c for c in chosen if "ignores" not in c.needs]
+    everything, problems = _said(asked, audit)
     found = one_per_cause(everything, {c.code: c.yields_to for c in chosen})
     names, ignores = naming(catalog), ignores_of(subject, analysis.graph)
     kept, gone = suppressed(found, ignores, settings.overrides, names)
     ran = frozenset(c.code for c in chosen) if not problems else frozenset[str]()
     ends = outcomes(ignores, found, ran, names)
     meant, broken = _said([c for c in chosen if "ignores" in c.needs], replace(audit, ignores=ends))
+    if not problems:
+        bench = Bench(audit, analysis.leaves, lambda graph, known: _swept(graph, known, catalog), lambda changed: _said(asked, changed))
+        kept, problems = _remedied(kept, found, bench)
     spent = frozenset((end.ignore.site.file, end.key(s)) for end in ends for s in (*end.ignore.selectors, "") if s not in end.idle)
     return Judged((*kept, *meant), gone, spent, (*problems, *broken))
+
+
+def _remedied(kept: tuple[Finding, ...], found: tuple[Finding, ...], bench: Bench) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    try:
+        return remedied(kept, found, bench), ()
+    except Exception as error:  # a finding is worth more than what to do about it; it is reported all the same
+        return kept, (f"remedies were not re-analysed: {type(error).__name__}: {error}",)
 
 
 def _said(checks: Iterable[Check], audit: Audit) -> tuple[tuple[Finding, ...], tuple[str, ...]]:

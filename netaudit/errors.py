@@ -39,6 +39,10 @@ class DeadlineError(BaseException):
     """The time given to a target is over. No ``except Exception`` on the way, the user's or ours, may take it for a failed attempt."""
 
 
+class EditError(NetauditError):
+    """A change cannot be made in a graph."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``did you mean 'x'?`` for the closest other word that is known, or an empty string when none is close."""
     close = get_close_matches(word, [other for other in known if other != word], n=1, cutoff=0.6)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,6 +32,18 @@ class Leaves:
     norms: Mapping[tuple[str, int], WeightNorms] = field(default_factory=dict)
     non_finite: tuple[str, ...] = ()
     samples: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def without(self, graph: Graph, changed: Iterable[str]) -> Leaves:
+        """What is still known of a graph once some of its nodes have changed: what was evaluated from them no longer holds."""
+        stale = set(changed)
+        for node in graph.nodes:
+            if stale.intersection(node.inputs):
+                stale.add(node.name)
+        operands = {node.name: node.operands for node in graph.nodes}
+        norms = {
+            (user, slot): n for (user, slot), n in self.norms.items() if not stale.intersection(operands.get(user, ())[slot : slot + 1])
+        }
+        return replace(self, signals={name: signal for name, signal in self.signals.items() if name not in stale}, norms=norms)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from .change import Change
 from .graph import Site, Where
 from .training import Training
 
@@ -51,10 +52,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """Something to change. ``outcome`` says what the analysis gives with the change; empty when it was not re-analysed."""
+    """Something to change.
+
+    A check gives ``changes`` in terms of the graph, and ``about``, the parameters whose S the outcome quotes. The audit makes
+    them, analyses the model again, and fills in ``outcome``, what that gives, and ``resolves``, whether the finding disappears
+    and no other takes its place: None when it was not analysed, and is no more than advice.
+    """
 
     text: str
     outcome: str = ""
+    changes: tuple[Change, ...] = ()
+    about: tuple[str, ...] = ()
+    resolves: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def _finding(finding: Finding) -> schema.FindingModel:
         called_at=_site(finding.where.called),
         evidence=_evidence(finding.evidence),
         path=[_step(s) for s in finding.path],
-        help=[schema.HelpModel(text=h.text, outcome=h.outcome) for h in finding.help],
+        help=[schema.HelpModel(text=h.text, outcome=h.outcome, resolves=h.resolves) for h in finding.help],
         also=list(finding.siblings),
     )
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 
 class _Model(BaseModel):
@@ -113,10 +113,14 @@ class EvidenceModel(_Model):
 
 
 class HelpModel(_Model):
-    """Something to change; ``outcome`` is empty when the change was not re-analysed."""
+    """Something to change; ``outcome`` says what the analysis gives with it, ``resolves`` whether the finding disappears.
+
+    ``resolves`` is null for untested advice: a change that was not re-analysed, or that has no forecast.
+    """
 
     text: str
     outcome: str
+    resolves: bool | None
 
 
 class FindingModel(_Model):

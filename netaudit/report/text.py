@@ -54,7 +54,7 @@ def _finding(finding: Finding, style: Style) -> Iterator[Text]:
         yield _note("why" if not known else "", finding.reason)
     yield from _path(finding.path, style)
     for remedy in finding.help:
-        yield _note("help", remedy.text + (f": {remedy.outcome}" if remedy.outcome else " (not re-analysed)"))
+        yield _note("help", f"{remedy.text}\n-> {remedy.outcome or 'untested advice'}")
     if finding.siblings:
         yield _note("also", _listed(finding.siblings, style))
     yield _note("note", f"netaudit rule {finding.code}")

@@ -78,7 +78,21 @@ CASES = {
         def build():
             return Net([Block() for _ in range(20)])
         """,
-        "NA301", "blocks", "multiply the activations on their way in",
+        "NA301", "blocks", "multiply the",
+    ),
+    "a stream that the model itself doubles": (
+        """
+        class Doubling(Net):
+            def forward(self, x):
+                x = self.stem(x)
+                for block in self.blocks:
+                    x = x + x + F.relu(block(F.layer_norm(x, (64,))))
+                return self.head(x)
+
+        def build():
+            return Doubling([nn.Linear(64, 64) for _ in range(20)])
+        """,
+        "NA301", "blocks", "`add` at ",
     ),
     "an embedding that is far too large": (
         """

@@ -92,41 +92,57 @@ def _blamed(audit: Audit, param: str, path: tuple[str, ...], way: Way, run: Run 
     if run is None or not run.nodes:
         where = owner_site(audit, own, nodes[path[0]].where if path else audit.graph.params[param].where)
         return Blame(path, own, where, way, None, _own_size(audit, param) if way == "weight" else "")
-    module = _module(audit.facts, run) or _before(audit.facts, path, run) or own
+    module = _module(audit.facts, run) or own
     where = owner_site(audit, module, nodes[run.nodes[0]].where)
     return Blame(path if way == "backward" else (), module, where, way, run, _told(audit.facts, run, way))
 
 
 def _module(facts: Facts, run: Run) -> str:
-    """The deepest module whose calls hold most of the change of a run; where no module does, the one that holds most of all."""
+    """The module that holds most of the change of a run, or, where the model itself makes most of it, that stands around it."""
     modules = [facts.nodes[name].where.module for name in run.nodes]
-    if len(modules) == 1:
+    if len(modules) == 1 and modules[0]:
         return modules[0]
+    free = sum(change for module, change in zip(modules, run.changes, strict=True) if not module)
+    return _beside(facts, run) if len(modules) == 1 or not run.change or free / run.change > 0.5 else _holder(modules, run.changes)
+
+
+def _holder(modules: Sequence[str], weights: Sequence[float]) -> str:
+    """The deepest module that holds ``HOLDS`` of the weight of some; where no module does, the one that holds most of all."""
     prefix = ""
     while True:
-        best, part = _best_child(modules, run, prefix)
+        best, part = _best_child(modules, weights, prefix)
         if not best or part < HOLDS:
             return prefix or best
         prefix = best
 
 
-def _best_child(modules: Sequence[str], run: Run, prefix: str) -> tuple[str, float]:
-    """The child of a module that holds most of a run's change, with its share."""
+def _best_child(modules: Sequence[str], weights: Sequence[float], prefix: str) -> tuple[str, float]:
+    """The child of a module that holds most of the weight, with its share."""
     sums: dict[str, float] = {}
-    for module, change in zip(modules, run.changes, strict=True):
+    for module, weight in zip(modules, weights, strict=True):
         inside = not prefix or module.startswith(prefix + ".")
         rest = module[len(prefix) :].strip(".") if inside else ""
         if rest:
             child = f"{prefix}.{rest.split('.')[0]}".strip(".")
-            sums[child] = sums.get(child, 0.0) + change / run.change
+            sums[child] = sums.get(child, 0.0) + weight / sum(weights)
     best = max(sums, key=lambda child: sums[child], default="")
     return best, sums.get(best, 0.0)
 
 
-def _before(facts: Facts, path: Sequence[str], run: Run) -> str:
-    """The last module on a path before a run that no module makes: what feeds a loss, or a function called by the model itself."""
-    ahead = path[: path.index(run.nodes[0])] if run.nodes[0] in path else ()
-    return next((facts.nodes[name].where.module for name in reversed(ahead) if facts.nodes[name].where.module), "")
+def _beside(facts: Facts, run: Run) -> str:
+    """The module of most calls of a run, and of those that feed what no module makes in it: branches of sums, operands of a loss."""
+    found = [module for name in run.nodes if (module := facts.nodes[name].where.module)]
+    waiting, seen = list(run.nodes), set(run.nodes)
+    while waiting:
+        for name in facts.nodes[waiting.pop()].inputs:
+            if name in seen or not facts.nodes[name].inputs:
+                continue
+            seen.add(name)
+            if facts.nodes[name].where.module:
+                found.append(facts.nodes[name].where.module)
+            else:
+                waiting.append(name)
+    return _holder(found, [1.0] * len(found))
 
 
 def _told(facts: Facts, run: Run, way: Way) -> str:
@@ -144,6 +160,8 @@ def _told(facts: Facts, run: Run, way: Way) -> str:
 def _named(node: Node) -> str:
     if node.where.module:
         return f"`{node.where.module}`"
+    if node.op == "input":
+        return "the input"
     site = node.where.called
     return f"`{node.op.partition('.')[2] or node.op}`" + (f" at {site.file}:{site.line}" if site is not None else "")
 

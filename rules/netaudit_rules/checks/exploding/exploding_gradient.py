@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from netaudit import EXPLODING, Audit, Evidence, Remark, check, error_of
 from netaudit_rules.checks.blame import SENSITIVITY, blame, steps
 from netaudit_rules.checks.common import scientific, trained
+from netaudit_rules.checks.remedies import for_exploding
 
 RMS_LIMIT = 3.0
 """log10 of a gradient RMS that is too large whatever the weight's scale."""
@@ -97,6 +98,7 @@ def _remark(audit: Audit, found: Sequence[tuple[str, float, float]]) -> Remark:
         reason=_reason(len(found), blamed.text),
         evidence=Evidence("S", EXPLODING, None, s, None, "mean-field over random inputs and weights"),
         path=steps(audit.flow, blamed.path),
+        help=for_exploding(audit, blamed, [name for name, _, _ in found]),
         siblings=tuple(name for name, _, _ in found[1:]),
     )
 

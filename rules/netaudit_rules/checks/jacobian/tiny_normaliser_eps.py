@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isinf, log10
 
-from netaudit import Audit, Evidence, Node, Remark, check
+from netaudit import Audit, Evidence, Node, Remark, Remedy, WithArg, check
 from netaudit_rules.checks.common import common_module
 
 OPS = {
@@ -80,6 +80,7 @@ def tiny_normaliser_eps(audit: Audit) -> Iterator[Remark]:
             "exact supremum over all inputs",
         ),
         siblings=tuple(n.where.module or n.name for n, _ in found[1:]),
+        help=_remedies([n for n, _ in found]),
     )
 
 
@@ -98,3 +99,12 @@ def _is_small(audit: Audit, node: Node, gain: float) -> bool:
         return False
     size = float(moments.mean_square**0.5)
     return 0 < size < REACHED and 1 / size > gain / 100
+
+
+def _remedies(nodes: Sequence[Node]) -> tuple[Remedy, ...]:
+    """A usual eps: 1e-5 on the mean square, torch's default; 1e-3 where it is the least length itself."""
+    floored = tuple(n.name for n in nodes if n.op == "netaudit.l2_normalize" and n.args.get("style") != "root")
+    rooted = tuple(n.name for n in nodes if n.name not in floored)
+    changes = [WithArg(names, "eps", eps) for names, eps in ((rooted, 1e-5), (floored, 1e-3)) if names]
+    values = " and ".join(f"{change.value:g}" for change in changes)
+    return (Remedy(f"set eps to {values}", changes=tuple(changes)),)

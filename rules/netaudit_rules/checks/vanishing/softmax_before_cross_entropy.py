@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import e, log
 
-from netaudit import Audit, Evidence, Node, Remark, check
+from netaudit import Audit, Evidence, Node, Remark, Remedy, Removed, check
 from netaudit_rules.checks.common import behind_moves
 
 SQUASHES = {"aten.softmax": "softmax", "aten._softmax": "softmax", "aten.sigmoid": "sigmoid"}
@@ -82,4 +82,14 @@ def _remark(audit: Audit, loss: Node, source: Node, name: str) -> Remark:
         where=source.where,
         reason=f"inputs in [0, 1] leave a softmax over {classes} classes nearly uniform; its Jacobian is multiplied in twice",
         evidence=Evidence("least loss", None, None, None, None, "all inputs are probabilities"),
+        help=(Remedy(f"leave out the {name}: cross-entropy takes logits", changes=(Removed(_squashes(audit, source)),)),),
     )
+
+
+def _squashes(audit: Audit, source: Node) -> tuple[str, ...]:
+    """A squash, and those that stand before it in series."""
+    found = []
+    while source.op in SQUASHES:
+        found.append(source.name)
+        source = behind_moves(audit.facts, source.inputs[0])
+    return tuple(found)

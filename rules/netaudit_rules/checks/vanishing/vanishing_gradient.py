@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from netaudit import VANISHING, Audit, Evidence, Remark, Step, best_sensitivity, check, error_of
 from netaudit_rules.checks.blame import SENSITIVITY, Blame, blame, steps
 from netaudit_rules.checks.common import is_matrix, scientific, trained
+from netaudit_rules.checks.remedies import for_vanishing
 
 CERTAIN = VANISHING - 2.0
 """A margin of 100 to the limit, beyond any error of the forecast seen on small models: an error rather than a warning."""
@@ -88,6 +89,7 @@ def _remark(audit: Audit, found: Sequence[tuple[str, float]]) -> Remark:
         reason=_reason(len(found), blamed, shown),
         evidence=Evidence("S", VANISHING, audit.flow.sensitivity_bound(worst), s, None, "mean-field over random inputs and weights"),
         path=shown,
+        help=for_vanishing(audit, blamed, [name for name, _ in found]),
         siblings=tuple(name for name, _ in found[1:]),
     )
 
