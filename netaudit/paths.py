@@ -118,8 +118,15 @@ def _holders(graph: Graph) -> frozenset[str]:
 def _label(facts: Facts, block: Block, holders: frozenset[str]) -> str:
     if block.module not in holders and block.module_type:
         return block.module_type
-    ops = list(dict.fromkeys(facts.nodes[name].op.partition(".")[2] for name in block.nodes))
-    return ", ".join(ops[:3]) + (", ..." if len(ops) > 3 else "")
+    telling = [name for name in block.nodes if not _moves(facts, name)] or list(block.nodes)
+    ops = list(dict.fromkeys(facts.nodes[name].op.partition(".")[2] for name in telling))
+    return ", ".join(ops[:2]) + (", ..." if len(ops) > 2 else "")
+
+
+def _moves(facts: Facts, name: str) -> bool:
+    """Whether a call only moves or selects entries, by its Jacobian."""
+    jac = facts.jacobian(name, 0)
+    return jac is not None and bool({"isometry", "selection"} & jac.tags)
 
 
 def rms(facts: Facts, name: str) -> float | None:

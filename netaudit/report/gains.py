@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import inf, isfinite
+from math import ceil, inf, isfinite
 from typing import TypeAlias
 
 from tabulate import tabulate
@@ -58,10 +58,10 @@ def _gradient_table(flow: Flow, param: str, which: str, *, full: bool) -> str:
     carried = "?" if part is None else f"{100 * part:.3g}"
     total = change_of([gain for row in rows for gain in row.backward])
     return _table(
-        f"{which} S: {param}; the path that carries most of its gradient ({carried} % of the energy)",
+        f"{which} S: {param}\nthe path that carries most of its gradient ({carried} % of the energy), in dB a block",
         [(row, change_of(row.backward), (_mean(row.backward), change_of(row.backward), _mean(row.forward))) for row in rows],
-        ("block", "module", "gradient, each", "all", "activations, each"),
-        f"in all {_decibels(total)}, from the loss to the call that uses the weight",
+        ("block", "module", "gradient", "in all", "activations"),
+        f"in all {_decibels(total)}{'' if total in (None, -inf) else ' dB'}, from the loss to the call that uses the weight",
         full=full,
     )
 
@@ -76,9 +76,9 @@ def _activations_table(flow: Flow, param: str, which: str, *, full: bool) -> str
         return ""
     rows = gains(flow, forward_path(facts, operand))
     return _table(
-        f"{param} is applied to values of RMS {short(size)}, which come through",
+        f"{param}\nis applied to values of RMS {short(size)}, which come through, in dB a block",
         [(row, change_of(row.forward), (_mean(row.forward), change_of(row.forward))) for row in rows],
-        ("block", "module", "activations, each", "all"),
+        ("block", "module", "activations", "in all"),
         "",
         full=full,
     ) if rows else ""  # fmt: skip
@@ -94,15 +94,16 @@ def _table(title: str, rows: Sequence[Row], headers: Sequence[str], total: str, 
     align = ("left", "left", *("right" for _ in headers[2:]))
     lines = [title, "", tabulate(cells, headers=headers, tablefmt="simple", disable_numparse=True, colalign=align)]
     if hidden:
-        lines.append(f"... {len(hidden)} more, each at most {max(map(_size, hidden)):.1f} dB in all (--full)")
+        lines.append(f"... {len(hidden)} more, each below {ceil(10 * max(map(_size, hidden)) + 0.1) / 10:.1f} in all (--full)")
     return "\n".join([*lines, *([total] if total else [])]) + "\n"
 
 
 def _shown(rows: Sequence[Row], *, full: bool) -> tuple[Sequence[Row], Sequence[Row]]:
-    """The rows that change most, in the order of the path, and the others."""
-    if full or len(rows) <= SHOWN:
+    """The rows that change most, in the order of the path, and the others: too many, or without effect (views, dropout)."""
+    if full:
         return rows, ()
     kept = sorted(range(len(rows)), key=lambda i: -_size(rows[i]))[:SHOWN]
+    kept = [i for i in kept if any(value is None or abs(value) >= 0.05 for value in rows[i][2])]
     return [row for i, row in enumerate(rows) if i in kept], [row for i, row in enumerate(rows) if i not in kept]
 
 
@@ -122,7 +123,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _decibels(value: float | None) -> str:
     if value is None:
         return "?"
-    return "cut" if value == -inf else f"{value:+.1f} dB"
+    return "cut" if value == -inf else f"{value:+.1f}"
 
 
 # JSON -------------------------------------------------------------------------------------------------------------------

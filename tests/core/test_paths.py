@@ -7,7 +7,7 @@ from math import inf, log10
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,6 +29,7 @@ def best_by_enumeration(changes: Sequence[float], part: float) -> tuple[int, flo
     return length, -negative
 
 
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(CHANGES.filter(lambda changes: sum(changes) != 0), st.sampled_from([0.5, 0.8, 0.9, 1.0]))
 def test_the_shortest_run_is_the_one_found_by_trying_all(changes: list[float], part: float) -> None:
     start, stop = shortest_run(changes, part)
