@@ -8,9 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .check import Audit, Check, Drop, Remark, check
 from .change import Change, Normalised, Removed, Replaced, Rescaled, Residual, ScaledBranch, WithArg
-from .check import Audit, Check, Remark, check
+from .check import Audit, Check, Drop, Remark, check
 from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, doubts_of, error_of, ever_reached
 from .finding import Evidence, Remedy, Severity, Step
 from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Unregistered, Where

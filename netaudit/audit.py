@@ -215,7 +215,7 @@ def _judge(analysis: Analysis, training: Training, catalog: Catalog, settings: S
     meant, broken = _said([c for c in chosen if "ignores" in c.needs], replace(audit, ignores=ends))
     if not problems:
         bench = Bench(audit, analysis.leaves, lambda graph, known: _swept(graph, known, catalog), lambda changed: _said(asked, changed))
-        kept, problems = _remedied(kept, found, bench)
+        kept, problems = _remedied(kept, everything, bench)
     spent = frozenset((end.ignore.site.file, end.key(s)) for end in ends for s in (*end.ignore.selectors, "") if s not in end.idle)
     return Judged((*kept, *meant), gone, spent, (*problems, *broken))
 
