@@ -94,8 +94,10 @@ def analyse(subject: Subject, catalog: Catalog, settings: Settings) -> Analysis:
     traced = trace(subject, mode=settings.mode)
     clock.lap("trace")
     lowered = lower(traced, subject)
+    del traced  # as large as all that follows
     clock.lap("lower")
-    known = leaves(lowered, Assumed(bool(subject.guess), named_ranges(lowered.graph, settings.ranges), settings.stats), settings.effort)
+    assumed = Assumed(bool(subject.guess), named_ranges(lowered.graph, settings.ranges), settings.stats, subject.absent)
+    known = leaves(lowered, assumed, settings.effort)
     clock.lap("norms")
     facts = derive(lowered.graph, known, catalog)
     clock.lap("facts")
@@ -171,7 +173,7 @@ def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> Tar
         inputs=input_rows(analysis.graph),
         cotangent=analysis.cotangent,
         training=training,
-        notes=analysis.graph.notes,
+        notes=(*analysis.graph.notes, *subject.absent.notes),
         coverage=coverage(analysis.facts, analysis.flow, analysis.later),
         findings=judged.findings,
         suppressed=judged.suppressed,

@@ -26,12 +26,14 @@ class Leaves:
     weights, position tables) or on the example input alone (ids, masks, labels). ``norms``: the certified norms of a weight
     at a use, keyed by the node that uses it and the operand's slot. ``non_finite``: parameters that hold NaN or inf.
     ``samples``: the example's own values of float inputs, for what is said of targets; no bound and no model rests on them.
+    ``without_values``: the nodes of parameters that hold none, whose norms are unknown for no fault of the model.
     """
 
     signals: Mapping[str, Signal]
     norms: Mapping[tuple[str, int], WeightNorms] = field(default_factory=dict)
     non_finite: tuple[str, ...] = ()
     samples: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    without_values: frozenset[str] = frozenset()
 
     def without(self, graph: Graph, changed: Iterable[str]) -> Leaves:
         """What is still known of a graph once some of its nodes have changed: what was evaluated from them no longer holds."""
@@ -61,6 +63,7 @@ class Facts:
     transfers: Mapping[str, Transfer]
     non_finite: tuple[str, ...] = ()
     samples: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    without_values: frozenset[str] = frozenset()
 
     def jacobian(self, node: str, slot: int) -> Jacobian | None:
         """The Jacobian of a call with respect to one of its operands."""
@@ -95,7 +98,8 @@ def derive(graph: Graph, leaves: Leaves, catalog: Catalog) -> Facts:
         effect = _within_regions(node, found or _unknown(node, operands))
         effects[node.name] = effect
         signals[node.name] = _merged(effect.out, leaves.signals.get(node.name))
-    return Facts(graph, signals, effects, tuple(unmodelled), graph.by_name(), catalog.transfers, leaves.non_finite, leaves.samples)
+    known = graph.by_name(), catalog.transfers, leaves.non_finite, leaves.samples, leaves.without_values
+    return Facts(graph, signals, effects, tuple(unmodelled), *known)
 
 
 def _merged(out: Signal, evaluated: Signal | None) -> Signal:

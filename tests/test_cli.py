@@ -365,3 +365,58 @@ def test_a_wrong_option_is_said_in_one_line(arguments: tuple[str, ...], words: s
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+WIDE = """
+import torch
+from torch import nn
+def build(): return nn.Sequential(nn.Linear(32, 1 << 30), nn.Tanh(), nn.Linear(1 << 30, 4))
+def example_inputs(): return torch.randn(2, 32)
+"""
+
+
+def test_a_model_larger_than_memory_is_forecast_without_weights(tmp_path: Path) -> None:
+    write(tmp_path, "model.py", WIDE)
+    found = run("forecast", "model.py", "--meta", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "1073741824x32" in found.stdout
+    assert "no weights, so no certified norms; forecasts use the init distribution" in found.stdout
+    found = run("check", "model.py", "--meta", "-o", "json", cwd=tmp_path)
+    report = json.loads(found.stdout)
+    assert report["targets"][0]["coverage"]["forecast"] == 4
+    assert "built on meta" in report["targets"][0]["notes"][0]
+
+
+EYE = """
+import torch
+from torch import nn
+def build():
+    layer = nn.Linear(256, 256)
+    nn.init.eye_(layer.weight)
+    return layer
+def example_inputs(): return torch.randn(2, 256)
+"""
+
+
+def test_an_initialisation_that_is_not_followed_is_counted(tmp_path: Path) -> None:
+    write(tmp_path, "model.py", EYE)
+    found = run("forecast", "model.py", "--meta", cwd=tmp_path)
+    assert found.returncode == 3
+    assert "the initial values of weight are unknown" in found.stdout
+    assert "aten.eye.m_out is not followed: weight is unknown" in found.stdout
+    assert run("forecast", "model.py", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("forecast", "--measure"), "--measure runs the model, which has no weights under --meta"),
+        (("certify",), "certify proves what holds for these weights, and --meta builds without them"),
+        (("check", "--weights", "nowhere"), "there is no file nowhere"),
+    ],
+)
+def test_what_needs_weights_says_so(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    write(tmp_path, "model.py", GOOD)
+    found = run(arguments[0], "model.py", "--meta", *arguments[1:], cwd=tmp_path)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.startswith(f"netaudit: {message}\n")

@@ -29,7 +29,14 @@ InputRange = Annotated[
         metavar="[NAME=]LO:HI",
     ),
 ]
-Weights = Annotated[str | None, typer.Option("--weights", help="Checkpoint: .safetensors, or .pt with weights only.", metavar="FILE")]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", help="Checkpoint: .safetensors, an index or a folder of them, or .pt with weights only.", metavar="PATH"),
+]
+Meta = Annotated[
+    bool,
+    typer.Option("--meta", help="Build without weights: large parameters are known by how they are initialised, or from --weights."),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="train or eval.", metavar="MODE")]
 Timeout = Annotated[

@@ -21,6 +21,7 @@ def certify(
     input: Inputs = None,
     input_range: InputRange = None,
     weights: Weights = None,
+    meta: Annotated[bool, typer.Option("--meta", hidden=True)] = False,
     seed: Seed = 0,
     mode: Annotated[str, typer.Option("--mode", help="train or eval; dropout and batch statistics differ.", metavar="MODE")] = "eval",
     ball: Annotated[
@@ -37,6 +38,8 @@ def certify(
     from netaudit.report import certificate
 
     del verbose
+    if meta:
+        raise ConfigError("certify proves what holds for these weights, and --meta builds without them", "leave out --meta")
     one_of("--output", output, ("full", "json"))
     request = _request(one_of("--mode", mode, ("train", "eval")), ball, one_of("--norm", norm, ("l2", "linf")), budget, seed, input_range)
     config = configuration()

@@ -9,7 +9,7 @@ import typer
 
 from . import training
 from .app import CLEAN, FINDINGS, INCOMPLETE, app
-from .arguments import Args, InputRange, Inputs, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
+from .arguments import Args, InputRange, Inputs, Meta, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, share, subjects, targets_of, words
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def check(
     input: Inputs = None,
     input_range: InputRange = None,
     weights: Weights = None,
+    meta: Meta = False,
     seed: Seed = 0,
     mode: Mode = None,
     select: Annotated[
@@ -111,7 +112,7 @@ def check(
         raise_internal=verbose,
     )
     selected(catalog, settings)  # an unknown rule is said before anything is built
-    options = load_options(config, arg, input, weights, seed)
+    options = load_options(config, arg, input, weights, seed, meta=meta)
     found = [one for target in targets_of(targets, config) for one in audited(target, options, catalog, settings, timeout)]
     whole = _report(agreed(found), catalog, seed, least, unused_overrides(found, catalog, settings))
     emit(whole, outputs, full=full, timings=verbose)

@@ -35,7 +35,9 @@ def packs(*, checks_only: bool = False) -> Catalog:
     return installed(checks_only=checks_only)
 
 
-def load_options(config: Config, arg: Sequence[str] | None, inputs: Sequence[str] | None, weights: str | None, seed: int) -> Options:
+def load_options(
+    config: Config, arg: Sequence[str] | None, inputs: Sequence[str] | None, weights: str | None, seed: int, *, meta: bool = False
+) -> Options:
     """How targets are to be loaded."""
     from netaudit.intake.build import parse_args
     from netaudit.intake.subject import Options
@@ -50,6 +52,7 @@ def load_options(config: Config, arg: Sequence[str] | None, inputs: Sequence[str
         seed=seed,
         config=config.targets,
         config_name=name,
+        meta=meta,
     )
 
 

@@ -12,7 +12,7 @@ import typer
 from netaudit.errors import ConfigError
 
 from .app import CLEAN, INCOMPLETE, app
-from .arguments import Args, InputRange, Inputs, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
+from .arguments import Args, InputRange, Inputs, Meta, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .common import configuration, input_ranges, load_options, one_of, packs, subjects, targets_of
 
 HEADS = ("loss", "unit", "ce")
@@ -29,6 +29,7 @@ def forecast(
         typer.Option("--input-stats", help="Statistics of float inputs, instead of the example's own.", metavar="mean=M,std=S"),
     ] = None,
     weights: Weights = None,
+    meta: Meta = False,
     seed: Seed = 0,
     mode: Mode = None,
     cotangent: Annotated[
@@ -48,6 +49,8 @@ def forecast(
     from netaudit.report import forecast as report
 
     one_of("--output", output, ("full", "json"))
+    if measure and meta:
+        raise ConfigError("--measure runs the model, which has no weights under --meta", "leave out one of the two")
     config = configuration()
     settings = Settings(
         mode=one_of("--mode", mode or config.mode, ("train", "eval")),
@@ -58,7 +61,7 @@ def forecast(
     found = []
     for target in targets_of(targets, config):
         for value, given in _variants(sweep, arg):
-            options = load_options(config, given, input, weights, seed)
+            options = load_options(config, given, input, weights, seed, meta=meta)
             found += [replace(one, variant=value) for one in _forecast(target, options, settings, measure, timeout)]
     if output == "json":
         sys.stdout.write(report.document(found, timings=verbose))
@@ -104,7 +107,7 @@ def _forecast(target: str, options: Any, settings: Any, measure: bool, timeout: 
             analysis = analyse(subject, packs(), settings)
             real = _measured(subject, settings, options.seed) if measure else None
             known = (analysis.facts, analysis.flow, analysis.later, analysis.cotangent, analysis.seconds)
-            found.append(Forecast(subject.id, *known, real, options.seed))
+            found.append(Forecast(subject.id, *known, real, options.seed, notes=subject.absent.notes))
     return found
 
 

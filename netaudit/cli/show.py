@@ -10,7 +10,7 @@ import typer
 from netaudit.errors import ConfigError, did_you_mean
 
 from .app import CLEAN, INCOMPLETE, app
-from .arguments import Args, InputRange, Inputs, Mode, Seed, Target, Timeout, Verbose, Weights
+from .arguments import Args, InputRange, Inputs, Meta, Mode, Seed, Target, Timeout, Verbose, Weights
 from .check import audited
 from .common import configuration, input_ranges, load_options, one_of, packs, subjects
 
@@ -54,6 +54,7 @@ def nodes(
     input: Inputs = None,
     input_range: InputRange = None,
     weights: Weights = None,
+    meta: Meta = False,
     seed: Seed = 0,
     mode: Mode = None,
     timeout: Timeout = 600,
@@ -66,7 +67,7 @@ def nodes(
     del verbose
     config = configuration()
     settings = Settings(mode=one_of("--mode", mode or config.mode, ("train", "eval")), ranges=input_ranges(input_range))
-    found = audited(target, load_options(config, arg, input, weights, seed), packs(), settings, timeout)
+    found = audited(target, load_options(config, arg, input, weights, seed, meta=meta), packs(), settings, timeout)
     for one in found:
         sys.stdout.write(render(one))
     return INCOMPLETE if any(t.problems for t in found) else CLEAN
@@ -80,6 +81,7 @@ def explain(
     input: Inputs = None,
     input_range: InputRange = None,
     weights: Weights = None,
+    meta: Meta = False,
     seed: Seed = 0,
     mode: Mode = None,
     timeout: Timeout = 600,
@@ -92,7 +94,7 @@ def explain(
     del verbose
     config = configuration()
     settings = Settings(mode=one_of("--mode", mode or config.mode, ("train", "eval")), effort="tight", ranges=input_ranges(input_range))
-    with subjects(target, load_options(config, arg, input, weights, seed), timeout) as found:
+    with subjects(target, load_options(config, arg, input, weights, seed, meta=meta), timeout) as found:
         for subject in found:
             analysis = analyse(subject, packs(), settings)
             sys.stdout.write(explained(subject.id, analysis.facts, analysis.flow, node))

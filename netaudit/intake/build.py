@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from types import ModuleType
 
-import torch
 from torch import nn
 
 from netaudit.errors import TargetError
@@ -53,15 +51,8 @@ def made(label: str, make: Callable[[], object], options: Options) -> nn.Module:
         TargetError: the call raises, or returns something that is not a module.
     """
     reseed(options.seed)
-    on_meta = options.device == "meta"
-    try:
-        with recording(), user_code(label), torch.device("meta") if on_meta else nullcontext():
-            model = make()
-    except TargetError as error:
-        if not on_meta:
-            raise
-        hint = "its constructor may need values, which this device does not hold: build it on the CPU"
-        raise TargetError(f"on the meta device, {error.message}", hint) from error
+    with recording(), user_code(label):
+        model = make()
     if not isinstance(model, nn.Module):
         raise TargetError(f"{label} returned {kind_of(model)}, not a torch.nn.Module", "return the model itself")
     return _uncompiled(model)
@@ -75,8 +66,7 @@ def ready(label: str, model: nn.Module, options: Options) -> nn.Module:
     """
     if options.args:
         raise TargetError(f"{label} is built already: --arg does not reach it", "name its class or a factory instead")
-    model = _uncompiled(model)
-    return model.to("meta") if options.device == "meta" else model
+    return _uncompiled(model)
 
 
 def all_built(module: ModuleType, label: str, skip: frozenset[str], options: Options) -> tuple[list[Built], list[str]]:

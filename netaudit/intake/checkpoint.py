@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from netaudit.errors import TargetError, did_you_mean
+from netaudit.intake.hollow import is_hollow
+from netaudit.intake.shards import Stored, is_sharded, opened
 from netaudit.intake.usercode import kind_of, one_line, shown
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
@@ -20,44 +20,50 @@ _NESTED = ("state_dict", "model_state_dict", "model")  # where training scripts 
 _SHOWN = 3
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path) -> Mapping[str, torch.Tensor]:
     """Copy the tensors of a checkpoint into ``model``; names and shapes must agree, dtypes are converted.
 
     A name may be missing if it is another name of a tensor that is there (tied weights), or BatchNorm's counter,
     which old checkpoints lack. Everything is compared before anything is copied.
 
+    Returns:
+        What belongs to parameters without values, by name: it is read whenever it is asked for.
+
     Raises:
         TargetError: the file cannot be read, or does not fit the model.
     """
-    if any(tensor.is_meta for tensor in model.state_dict().values() if isinstance(tensor, torch.Tensor)):
-        raise TargetError("weights cannot be loaded on the meta device, which holds no values", "leave out --device meta")
     found = _read(path)
-    _compare(model.state_dict(keep_vars=True), found, shown(path))
+    expected = model.state_dict(keep_vars=True)
+    _compare(expected, found.headers if isinstance(found, Stored) else found, shown(path))
+    hollow = {name for name, tensor in expected.items() if isinstance(tensor, torch.Tensor) and is_hollow(tensor)}
     try:
-        model.load_state_dict(found, strict=False)  # what may be missing was settled above
+        model.load_state_dict({name: found[name] for name in found if name not in hollow}, strict=False)  # what may be missing was settled
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         raise TargetError(f"{shown(path)} could not be loaded: {one_line(str(error))}") from error
+    return _of_parameters(found, hollow)
 
 
-def _read(path: Path) -> Mapping[str, object]:
+def _of_parameters(found: Mapping[str, object], names: set[str]) -> Mapping[str, torch.Tensor]:
+    """The part of a checkpoint that belongs to these names, unread where it is in shards."""
+    if isinstance(found, Stored):
+        return found.only(names)
+    return {name: tensor for name, tensor in found.items() if name in names and isinstance(tensor, torch.Tensor)}
+
+
+def _read(path: Path) -> Mapping[str, object] | Stored:
+    if is_sharded(path) and path.exists():
+        return opened(path)
     if not path.is_file():
         names = [near.name for near in path.parent.iterdir()] if path.parent.is_dir() else []
-        if path.is_dir():
-            raise TargetError(f"{shown(path)} is a folder, not a checkpoint", "name a file in it")
-        raise TargetError(f"there is no file {shown(path)}", did_you_mean(path.name, names) or "--weights takes the path of a file")
+        raise TargetError(
+            f"there is no file {shown(path)}", did_you_mean(path.name, names) or "--weights takes a file, an index or a folder of shards"
+        )
     if path.suffix == ".safetensors":
-        return _safetensors(path)
+        return opened(path)
     if path.suffix in PICKLED:
         return _pickled(path)
     known = ", ".join((".safetensors", *PICKLED))
     raise TargetError(f"{shown(path)} is not a checkpoint that netaudit reads", f"known: {known}")
-
-
-def _safetensors(path: Path) -> Mapping[str, object]:
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise TargetError(f"{shown(path)} is damaged: {one_line(str(error))}", "was it copied completely?") from error
 
 
 def _pickled(path: Path) -> Mapping[str, object]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from netaudit.graph import ParamInfo
+from netaudit.intake.hollow import is_hollow
 
 PROBES = 64
 """Entries that are compared before whole tensors are."""
@@ -18,7 +19,7 @@ def clones(params: Mapping[str, ParamInfo], tensors: Mapping[str, Tensor]) -> tu
     groups: dict[tuple[object, ...], list[str]] = {}
     for name, info in params.items():
         tensor = tensors[info.node].detach()
-        if sum(n > 1 for n in info.shape) < 2 or tensor.is_meta:
+        if sum(n > 1 for n in info.shape) < 2 or is_hollow(tensor):
             continue
         flat = tensor.reshape(-1)
         probe = tuple(flat[:: max(flat.numel() // PROBES, 1)][:PROBES].tolist())

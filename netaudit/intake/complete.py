@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -35,8 +36,9 @@ def completed(built: Built, options: Options) -> Subject:
     Raises:
         TargetError: any of it fails or does not fit.
     """
+    absent = built.absent
     if options.weights is not None:
-        load_weights(built.model, Path(options.weights))
+        absent = replace(absent, stored=load_weights(built.model, Path(options.weights)))
     inputs = choose(built, options)
     _refuse_unfinished(built)
     optimizers, sites = _optimizers(built)
@@ -56,6 +58,7 @@ def completed(built: Built, options: Options) -> Subject:
         created=created(built.model),
         file=origin_file(built.origin) if built.origin is not None else None,
         program=built.program,
+        absent=absent,
     )
 
 

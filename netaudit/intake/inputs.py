@@ -39,7 +39,7 @@ def choose(built: Built, options: Options) -> Inputs:
         or _from_guess(built, options)
     )
     _check(built, found)
-    return _on_meta(found) if options.device == "meta" else found
+    return found
 
 
 def _from_specs(built: Built, options: Options) -> Inputs | None:
@@ -171,15 +171,3 @@ def _check(built: Built, found: Inputs) -> None:
         if isinstance(leaf, torch.Tensor) and (leaf.layout != torch.strided or leaf.is_nested):
             kind = "nested" if leaf.is_nested else str(leaf.layout).removeprefix("torch.")
             raise TargetError(f"the inputs of {built.id} ({found.source}) hold a {kind} tensor", "give a dense one, padded if need be")
-
-
-def _on_meta(found: Inputs) -> Inputs:
-    args, kwargs, given = (_moved(value) for value in (found.args, found.kwargs, found.given))
-    assert isinstance(args, tuple)
-    assert isinstance(kwargs, Mapping)
-    return replace(found, args=args, kwargs=kwargs, given=given)
-
-
-def _moved(value: object) -> object:
-    moved: object = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), value)
-    return moved

@@ -16,6 +16,7 @@ from .calls import Call, Value, flatten
 from .clones import clones
 from .composites import recognise
 from .functional import functionalise
+from .hollow import is_hollow
 from .interpret import call as run
 from .placeholders import dtype_name, leaf_nodes, named_inputs, stand_ins
 from .strays import unregistered
@@ -252,7 +253,7 @@ def _folded_constants(
 ) -> tuple[list[Node], dict[str, Tensor]]:
     """Calls on constants alone (positions, masks, rotary tables) become constants, evaluated on the CPU; not those ``trained``."""
     values = dict(tensors)
-    constant = {node.name for node in nodes if node.op == "constant" and not values[node.name].is_meta and node.name not in trained}
+    constant = {node.name for node in nodes if node.op == "constant" and not is_hollow(values[node.name]) and node.name not in trained}
     result = []
     for node in nodes:
         if node.op in ("input", "parameter", "constant") or not _is_constant(node, constant):

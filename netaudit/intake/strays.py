@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from netaudit.graph import Site, Unregistered, Where
+from netaudit.intake.hollow import is_hollow
 from netaudit.intake.sites import created
 from netaudit.intake.subject import Subject
 from netaudit.intake.trace import Leaf
@@ -42,10 +43,10 @@ def unregistered(subject: Subject, leaves: Sequence[Leaf]) -> tuple[Unregistered
     torch.export lifts a tensor that it does not know as a copy without ``requires_grad`` on the same memory, so tensors are
     told by their address.
     """
-    suspects = [leaf for leaf in leaves if leaf.kind == "constant" and leaf.tensor.is_floating_point() and not leaf.tensor.is_meta]
+    suspects = [leaf for leaf in leaves if leaf.kind == "constant" and leaf.tensor.is_floating_point() and not is_hollow(leaf.tensor)]
     if not suspects or subject.program is not None:
         return ()
-    known = {found.tensor.data_ptr(): found for found in _search(subject)}
+    known = {found.tensor.data_ptr(): found for found in _search(subject) if not is_hollow(found.tensor)}
     trained = {id(p) for optimizer in subject.optimizers for group in optimizer.param_groups for p in group["params"]}
     result = []
     for leaf in suspects:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import nn
 
 from netaudit.graph import Site
+from netaudit.intake.hollow import Absent
 from netaudit.training import Described
 
 Loss: TypeAlias = Callable[[nn.Module, object], torch.Tensor]
@@ -42,7 +43,8 @@ class Options:
     """How a target is to be loaded.
 
     ``args`` go to the factory, ``inputs`` are input specifications (``x=f32[8,32]``), ``config`` is the table of named
-    targets. ``inputs_from`` says who gave ``inputs``, ``config_name`` which file ``config`` was read from.
+    targets. ``inputs_from`` says who gave ``inputs``, ``config_name`` which file ``config`` was read from. ``meta``: large
+    parameters hold no values.
     """
 
     args: Mapping[str, object] = field(default_factory=dict)
@@ -50,7 +52,7 @@ class Options:
     weights: str | None = None
     seed: int = 0
     config: Mapping[str, Entry] = field(default_factory=dict)
-    device: Literal["cpu", "meta"] = "cpu"
+    meta: bool = False
     inputs_from: str = "--input"
     config_name: str = "pyproject.toml"
 
@@ -63,6 +65,7 @@ class Built:
     model: nn.Module
     origin: ModuleType | None = None
     program: torch.export.ExportedProgram | None = None
+    absent: Absent = field(default_factory=Absent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Subject:
     from another source, named by ``inputs_from``; ``guess`` is empty, or the sentence that says what was guessed and
     from where. ``created`` maps the path of a module to the line that constructed it: a module is left out when no
     line is known. ``optimizer_sites``: the line that constructed each optimiser. ``said``: what the file says
-    of the training beside them.
+    of the training beside them. ``absent``: what is known of the parameters that hold no values.
     """
 
     id: str
@@ -102,3 +105,4 @@ class Subject:
     created: Mapping[str, Site] = field(default_factory=dict)
     file: str | None = None
     program: torch.export.ExportedProgram | None = None
+    absent: Absent = field(default_factory=Absent)

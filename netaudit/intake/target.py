@@ -12,13 +12,14 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from netaudit.errors import TargetError
+from netaudit.errors import NetauditError, TargetError
 from netaudit.intake import zoo
 from netaudit.intake.build import all_built, construct, made, ready
 from netaudit.intake.complete import completed
 from netaudit.intake.files import find, load_file, load_module
 from netaudit.intake.folders import model_files
 from netaudit.intake.grammar import Target, location, parse, split
+from netaudit.intake.hollow import Absent, Recorder
 from netaudit.intake.sites import forget
 from netaudit.intake.subject import Built, Entry, Options, Subject
 from netaudit.intake.usercode import contained, kind_of, shown, user_code
@@ -89,11 +90,28 @@ def _with_entries(place: Target, text: str, options: Options) -> tuple[tuple[Sub
     if where[1] in names:  # an entry for this very place says how it is to be loaded
         return tuple(subjects), ()
     with contained(options.seed):
-        built, reasons = _built(place, text, frozenset(names), options)
+        make = _without_weights if options.meta else _built
+        built, reasons = make(place, text, frozenset(names), options)
         own = tuple(completed(one, options) for one in built)
         for subject in own:
             forget(subject.model)
     return (*subjects, *own), reasons
+
+
+def _without_weights(place: Target, text: str, skip: frozenset[str], options: Options) -> tuple[Sequence[Built], Sequence[str]]:
+    """As ``_built``, large parameters without values."""
+    if place.kind == "program":
+        raise TargetError(f"{shown(place.place)} is a program, which comes with its weights", "leave out --meta")
+    recorder = Recorder(options.seed)
+    try:
+        with recorder.building():
+            built, reasons = _built(place, text, skip, options)
+    except TargetError as error:
+        if error.__cause__ is None or isinstance(error.__cause__, NetauditError):
+            raise
+        hint = "its code may need values of weights, which are not there: leave out --meta"
+        raise TargetError(f"on the meta device, {error.message}", hint) from error.__cause__
+    return [replace(one, absent=Absent(recorder.laws(one.model))) for one in built], reasons
 
 
 def _built(place: Target, text: str, skip: frozenset[str], options: Options) -> tuple[Sequence[Built], Sequence[str]]:

@@ -20,6 +20,7 @@ from torch.fx import GraphModule
 
 from netaudit.errors import TraceError
 from netaudit.intake.functions import marked_functions
+from netaudit.intake.hollow import is_hollow
 from netaudit.intake.usercode import shown
 from netaudit.intake.wrap import Alone, Flat, WithLoss, leaves_of
 
@@ -81,8 +82,8 @@ def _ladder(wrapper: Flat, flat: tuple[Tensor, ...], has_loss: bool, notes: Sequ
         return _export(wrapper, flat, has_loss, notes)
     except (Exception, SystemExit) as error:  # whatever torch.export or the model raises: the next rung decides
         first = error
-    if any(t.is_meta for t in wrapper.parameters()):
-        raise TraceError(f"torch.export failed on the meta device: {_reason(first)}", "audit a smaller config on the CPU") from first
+    if any(is_hollow(t) for t in wrapper.parameters()):  # make_fx runs the model, which takes values
+        raise TraceError(f"torch.export failed on the meta device: {_reason(first)}", "leave out --meta, for a smaller model") from first
     try:
         return _make_fx(wrapper, flat, has_loss, [*notes, f"one path only: torch.export failed ({_reason(first)})"])
     except (Exception, SystemExit) as error:
@@ -185,7 +186,7 @@ def _attribute_leaves(module: GraphModule, wrapper: Flat, flat: Sequence[Tensor]
 def undisturbed(model: nn.Module, mode: str) -> Iterator[None]:
     """Mode, buffers and the random generator restored afterwards: make_fx really runs the model."""
     modes = {module: module.training for module in model.modules()}
-    buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers() if not buffer.is_meta}
+    buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers() if not is_hollow(buffer)}
     with torch.random.fork_rng(devices=[]):
         model.train(mode == "train")
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import TypeAlias
 
@@ -11,20 +11,21 @@ import torch
 from torch import Tensor
 
 from netaudit import norms
-from netaudit.graph import Arg, Graph, Node
+from netaudit.graph import Arg, Node
 from netaudit.norms import Effort
 from netaudit.signal import WeightNorms, up
 
 LARGE = 1 << 22
-"""Entries up to which the rows of a weight are measured in float64."""
+"""Entries of a weight that are widened to float64 at a time."""
 
 
-def weight_norms(graph: Graph, values: Mapping[str, Tensor], fixed: frozenset[str], effort: Effort) -> dict[tuple[str, int], WeightNorms]:
-    """The certified norm of every weight at every use, computed once per distinct use."""
+def weight_norms(
+    nodes: Mapping[str, Node], users: Iterable[Node], values: Mapping[str, Tensor], fixed: frozenset[str], effort: Effort
+) -> dict[tuple[str, int], WeightNorms]:
+    """The certified norm of every weight at every use by one of ``users``, computed once per distinct use."""
     made: dict[tuple[object, ...], WeightNorms] = {}
     result = {}
-    nodes = graph.by_name()
-    for node in graph.nodes:
+    for node in users:
         for slot, measure in _uses(node, nodes).items():
             name = node.operands[slot] if slot < len(node.operands) else None
             if not isinstance(name, str) or name not in fixed or name not in values or not values[name].is_floating_point():
@@ -69,11 +70,11 @@ def _rows(matrix: Tensor) -> tuple[float, float]:
     """Largest l2 and l1 norm of the rows of a matrix, rounded up."""
     if matrix.numel() == 0:
         return 0.0, 0.0
-    wide = matrix.double() if matrix.numel() <= LARGE else matrix.float()
-    slack = 1.0 + matrix.shape[1] * (2.3e-16 if wide.dtype == torch.float64 else 1.2e-7)
-    l2 = float(torch.linalg.vector_norm(wide, dim=1).max()) * slack
-    l1 = float(wide.abs().sum(1).max()) * slack
-    return (up(l2), up(l1)) if np.isfinite(l2 + l1) else (inf, inf)
+    split = matrix.split(max(LARGE // matrix.shape[1], 1))  # type: ignore[no-untyped-call]  # torch's stub
+    parts = (part.double() for part in split)
+    by_part = [(float(torch.linalg.vector_norm(part, dim=1).max()), float(part.abs().sum(1).max())) for part in parts]
+    l2, l1 = np.max(by_part, axis=0) * (1.0 + matrix.shape[1] * 2.3e-16)  # unlike max, this keeps NaN
+    return (up(float(l2)), up(float(l1))) if np.isfinite(l2 + l1) else (inf, inf)
 
 
 def _dense(_node: Node, weight: Tensor, _sizes: tuple[int, ...], effort: Effort) -> WeightNorms | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from math import isfinite, isinf, isnan
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import isfinite, isinf, isnan, prod
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -14,10 +14,11 @@ from torch import Tensor
 from netaudit.errors import TargetError, did_you_mean
 from netaudit.facts import Leaves
 from netaudit.graph import Graph, Node
-from netaudit.moments import Moments, from_array, independent, known_array, of
+from netaudit.moments import Moments, from_array, from_blocks, independent, known_array, of
 from netaudit.norms import Effort
-from netaudit.signal import Interval, Signal
+from netaudit.signal import Interval, Signal, WeightNorms
 
+from .hollow import Absent, Law, is_hollow
 from .interpret import call as run
 from .lower import Lowered
 from .uses import weight_norms
@@ -28,18 +29,21 @@ Origin: TypeAlias = Literal["constant", "static", "sample", "live"]
 SMALL = 1 << 16
 """Parameters up to this size keep their values (a LayerNorm's gamma); constants up to ``LARGE`` do (masks, tables)."""
 LARGE = 1 << 22
+BLOCK = 1 << 20
+"""Entries of a stored parameter that are looked at together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assumed:
     """How inputs are taken: their own statistics, N(0, 1) when they were guessed, or independent with given ``stats`` (mean, std).
 
-    ``ranges`` are proved by the user's word.
+    ``ranges`` are proved by the user's word. ``absent``: what is known of parameters that hold no values.
     """
 
     guessed: bool = False
     ranges: Mapping[str, Interval] | None = None
     stats: tuple[float, float] | None = None
+    absent: Absent = field(default_factory=Absent)
 
 
 def named_ranges(graph: Graph, given: Mapping[str, Interval]) -> dict[str, Interval]:
@@ -68,9 +72,14 @@ def leaves(lowered: Lowered, assumed: Assumed = Assumed(), effort: Effort = "qui
             signals[node.name] = _input(node, values[node.name], assumed)
         elif node.name in values:
             signals[node.name] = _signal(node, values[node.name], origins[node.name])
-    broken = tuple(name for name, info in graph.params.items() if _is_broken(values.get(info.node), signals.get(info.node)))
     fixed = frozenset(name for name, origin in origins.items() if origin in ("static", "constant"))
-    return Leaves(signals, weight_norms(graph, values, fixed, effort), broken, _samples(graph, values, origins))
+    norms = weight_norms(graph.by_name(), graph.nodes, values, fixed, effort)
+    broken = [name for name, info in graph.params.items() if _is_broken(values.get(info.node), signals.get(info.node))]
+    for name, signal, own, is_broken in _without_values(lowered, assumed.absent, effort):
+        signals[graph.params[name].node] = signal
+        norms |= own
+        broken += [name] * is_broken
+    return Leaves(signals, norms, tuple(broken), _samples(graph, values, origins), _never_known(lowered, assumed.absent))
 
 
 def _samples(graph: Graph, values: Mapping[str, Tensor], origins: Mapping[str, Origin]) -> dict[str, np.ndarray]:
@@ -81,13 +90,13 @@ def _samples(graph: Graph, values: Mapping[str, Tensor], origins: Mapping[str, O
 
 def _is_broken(value: Tensor | None, signal: Signal | None) -> bool:
     """Whether a parameter holds NaN or inf: the range of its signal, already read off its entries, says so."""
-    if value is None or signal is None or value.is_meta or value.is_complex():
+    if value is None or signal is None or is_hollow(value) or value.is_complex():
         return False
     return not signal.range.is_bounded
 
 
 def _is_finite(value: Tensor) -> bool:
-    return value.is_meta or not value.is_floating_point() or not value.numel() or all(map(isfinite, _extremes(value)))
+    return not value.is_floating_point() or not value.numel() or all(map(isfinite, _extremes(value)))
 
 
 def _extremes(value: Tensor) -> tuple[float, float]:
@@ -104,11 +113,11 @@ def _origins(graph: Graph, tensors: Mapping[str, Tensor], assumed: Assumed) -> d
     strays = {stray.node for stray in graph.unregistered}
     for node in graph.nodes:
         if node.op == "parameter" or node.name in strays:
-            result[node.name] = "live" if tensors[node.name].is_meta else "static"
+            result[node.name] = "live" if is_hollow(tensors[node.name]) else "static"
         elif node.op == "constant":
-            result[node.name] = "live" if tensors[node.name].is_meta else "constant"
+            result[node.name] = "live" if is_hollow(tensors[node.name]) else "constant"
         elif node.op == "input":
-            known = not ((assumed.guessed or assumed.stats is not None) and node.is_float) and not tensors[node.name].is_meta
+            known = not ((assumed.guessed or assumed.stats is not None) and node.is_float) and not is_hollow(tensors[node.name])
             result[node.name] = "sample" if known else "live"
         else:
             result[node.name] = _joint({result[name] for name in node.inputs}, node)
@@ -133,6 +142,69 @@ def _evaluated(graph: Graph, origins: Mapping[str, Origin], tensors: Mapping[str
             except (NotImplementedError, RuntimeError, TypeError, AttributeError, ValueError, LookupError):
                 continue  # it stays a call: its transfer says what is known
     return values
+
+
+# parameters without values ----------------------------------------------------------------------------------------------
+
+
+def _without_values(
+    lowered: Lowered, absent: Absent, effort: Effort
+) -> Iterator[tuple[str, Signal, Mapping[tuple[str, int], WeightNorms], bool]]:
+    """The signal of each parameter that holds no values, its norms at every use where a file has it, and whether it is NaN.
+
+    One tensor of the file is held at a time.
+    """
+    graph, nodes = lowered.graph, lowered.graph.by_name()
+    users: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        for operand in node.inputs:
+            users.setdefault(operand, []).append(node)
+    for name, info in graph.params.items():
+        if not is_hollow(lowered.tensors[info.node]):
+            continue
+        stored = next((own for own in info.names if own in absent.stored), None)
+        if stored is None:
+            law = absent.laws.get(name, Law())
+            yield name, _drawn(info.shape, law), {}, law.broken
+        else:
+            dtype = lowered.tensors[info.node].dtype
+            signal, norms = _read(absent.stored[stored], nodes[info.node], dtype, nodes, users.get(info.node, ()), effort)
+            yield name, signal, norms, not signal.range.is_bounded
+
+
+def _read(
+    stored: Tensor, node: Node, dtype: torch.dtype, nodes: Mapping[str, Node], users: Iterable[Node], effort: Effort
+) -> tuple[Signal, Mapping[tuple[str, int], WeightNorms]]:
+    """The signal of a stored parameter and its norms, in the dtype that the model computes in."""
+    is_wider = stored.is_floating_point() and torch.promote_types(stored.dtype, dtype) == dtype  # converting changes no value
+    values = {node.name: stored if is_wider else stored.to(dtype)}
+    return _streamed(node, stored, dtype), weight_norms(nodes, users, values, frozenset(values), effort)
+
+
+def _never_known(lowered: Lowered, absent: Absent) -> frozenset[str]:
+    """The nodes of the parameters whose values are nowhere."""
+    hollow = [info for info in lowered.graph.params.values() if is_hollow(lowered.tensors[info.node])]
+    return frozenset(info.node for info in hollow if not any(name in absent.stored for name in info.names))
+
+
+def _streamed(node: Node, stored: Tensor, dtype: torch.dtype) -> Signal:
+    """The signal of a parameter that is read in blocks of rows, each converted to the dtype that the model computes in."""
+    if stored.numel() <= BLOCK or stored.ndim == 0:
+        return _signal(node, stored.to(dtype), "static")
+    blocks = stored.split(max(BLOCK * len(stored) // stored.numel(), 1))  # type: ignore[no-untyped-call]  # torch's stub
+    ranges = [_range(block.to(dtype)) for block in blocks]
+    values = Interval(min(one.lo for one in ranges), max(one.hi for one in ranges))
+    if not values.is_bounded:
+        return Signal(node.shape, values)
+    kernel = from_blocks((_array(block.to(dtype)) for block in blocks), node.shape)
+    return Signal(node.shape, values, None, of(kernel, positive=values.lo > 0.0))
+
+
+def _drawn(shape: tuple[int, ...], law: Law) -> Signal:
+    """The signal of a parameter of which the law is known: its values too if they are all the same."""
+    is_constant = law.range.lo == law.range.hi and prod(shape) <= SMALL
+    value = np.broadcast_to(np.float32(law.range.lo), shape) if is_constant else None
+    return Signal(shape, law.range, None, law.moments, value)
 
 
 # signals ----------------------------------------------------------------------------------------------------------------
@@ -166,7 +238,7 @@ def _moments(array: np.ndarray, values: Interval) -> Moments | None:
 
 
 def _signal(node: Node, value: Tensor, origin: Origin) -> Signal:
-    if value.is_meta:
+    if is_hollow(value):
         return Signal(node.shape)
     array = _array(value)
     if value.is_complex():
@@ -181,7 +253,7 @@ def _input(node: Node, value: Tensor, assumed: Assumed) -> Signal:
     given = (assumed.ranges or {}).get(node.name, Interval())
     if value.is_complex():  # no model of complex numbers
         return Signal(node.shape)
-    if value.is_meta or (assumed.guessed and node.is_float):
+    if is_hollow(value) or (assumed.guessed and node.is_float):
         return Signal(node.shape, given, None, of(independent(node.shape)) if node.is_float else None)
     if assumed.stats is not None and node.is_float:
         mean, std = assumed.stats

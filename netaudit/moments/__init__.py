@@ -3,7 +3,7 @@
 from netaudit.moments.algebra import noise as random_numbers
 from netaudit.moments.cotangent import Cotangent, accumulate, cotangent
 from netaudit.moments.cotangent import unknown as unknown_cotangent
-from netaudit.moments.kernels import Kernel, constant, from_array, independent, shared
+from netaudit.moments.kernels import Kernel, constant, from_array, from_blocks, independent, shared
 from netaudit.moments.modelled import Modelled, Pull
 from netaudit.moments.state import MASKED, Moments, known_array, of
 from netaudit.moments.tape import Var, joined, record
@@ -20,6 +20,7 @@ __all__ = [
     "constant",
     "cotangent",
     "from_array",
+    "from_blocks",
     "independent",
     "joined",
     "known_array",

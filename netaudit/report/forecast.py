@@ -37,6 +37,7 @@ class Forecast:
     measured: Mapping[str, float] | None = None
     seed: int = 0
     variant: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def flags(found: Forecast, name: str) -> tuple[str, ...]:
@@ -81,6 +82,7 @@ def _lines(found: Forecast, *, full: bool) -> Iterator[str]:
         yield f"no forecast for {unknown} parameters: {_cause(found)}"
     within = f"within a factor of {10**FORECAST_ERROR:.0f} unless flagged"
     yield f"forecast: {within}; assumes random inputs of the example's statistics, and wide layers"
+    yield from found.notes
 
 
 def _row(found: Forecast, name: str) -> tuple[str, ...]:
@@ -123,6 +125,9 @@ def _agreement(found: Forecast) -> str:
 def _cause(found: Forecast) -> str:
     if found.facts.non_finite:
         return f"{', '.join(found.facts.non_finite[:3])} holds NaN or infinity"
+    lost = [name for name, info in found.facts.graph.params.items() if found.facts.signals[info.node].moments is None]
+    if lost:
+        return f"the initial values of {lost[0]} are unknown" + (f", and of {len(lost) - 1} more" if len(lost) > 1 else "")
     unmodelled = _causes(found)
     return f"nothing is known of {', '.join(unmodelled)}" if unmodelled else "an op has no model, or the model overflows"
 
@@ -190,6 +195,7 @@ def _object(found: Forecast, *, timings: bool) -> Mapping[str, object]:
         "paths": gains.paths_object(found.flow),
         "nodes": {node.name: _node(found, node.name) for node in graph.nodes if node.name in found.facts.effects},
         "unmodelled": list(_causes(found)),
+        "notes": list(found.notes),
         "seconds": {name: round(value, 3) for name, value in found.seconds.items()} if timings else {},
     }
 

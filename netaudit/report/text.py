@@ -151,6 +151,9 @@ def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
         yield Text(f"  {target.guess}", style="yellow")
     for note in target.training.notes:
         yield Text(f"  {note}", style="yellow")
+    for note in target.notes:
+        if not any(note in finding.message for finding in target.findings):  # what was not traced is a finding
+            yield Text(f"  {note}", style="yellow")
     for problem in target.problems:
         yield Text.assemble(("  incomplete: ", "bold red"), problem)
     if c.nodes and c.share < report.min_coverage:

@@ -133,7 +133,12 @@ def test_other_files_are_refused(folder: Path) -> None:
     assert str(refused(mlp(), "nowhere/v.pt")) == "there is no file nowhere/v.pt"
 
 
-def test_weights_need_a_device_with_values(folder: Path) -> None:
-    torch.save(state(), "w.pt")
-    with pytest.raises(TargetError, match="meta device"), torch.device("meta"):
-        load_weights(mlp(), Path("w.pt"))
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+def test_weights_of_parameters_without_values_are_returned(folder: Path, name: str) -> None:
+    save_file(state(), name) if name.endswith("s") else torch.save(state(), name)
+    with torch.device("meta"):
+        model = mlp()
+    found = load_weights(model, Path(name))
+    assert found.keys() == state().keys()
+    assert torch.equal(found["0.weight"], state()["0.weight"])
+    assert load_weights(mlp(), Path(name)) == {}

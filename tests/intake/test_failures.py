@@ -155,11 +155,15 @@ def test_a_failure_in_a_neighbour_names_the_neighbour(write: Write, refusal: Ref
     assert str(refusal()) == "importing model.py failed at netaudit_test_broken.py:3: ValueError: no"
 
 
-def test_a_failure_on_the_meta_device_says_so(write: Write, refusal: Refusal) -> None:
-    write("def build():\n    layer = nn.Linear(4, 4)\n    layer.scale = layer.weight.sum().item()\n    return layer\n")
-    error = refusal(options=Options(device="meta"))
-    assert str(error).startswith("on the meta device, build() of model.py failed at model.py:5: RuntimeError: ")
-    assert "build it on the CPU" in error.hint
+@pytest.mark.parametrize(
+    "code",
+    ["layer.weight.sum().item()", "layer.weight.tolist()", "layer.weight.detach().numpy()", "1 if layer.weight.max() > 0 else 2", "1 / 0"],
+)
+def test_a_failure_on_the_meta_device_says_so(write: Write, refusal: Refusal, code: str) -> None:
+    write(f"def build():\n    layer = nn.Linear(400, 400)\n    layer.scale = {code}\n    return layer\n")
+    error = refusal(options=Options(meta=True))
+    assert str(error).startswith("on the meta device, build() of model.py failed at model.py:5: ")
+    assert "leave out --meta" in error.hint
 
 
 def test_long_messages_are_folded_and_cut() -> None:

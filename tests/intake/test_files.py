@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from netaudit.errors import TargetError
+from netaudit.intake.hollow import is_hollow
 from netaudit.intake.subject import Options, Subject
 from netaudit.intake.target import load
 
@@ -272,12 +273,13 @@ def test_what_is_called_loss_but_is_a_module_is_not_the_protocol(write: Write, o
     assert subject.optimizers == ()
 
 
-def test_a_model_can_be_built_without_memory(write: Write, only: Only) -> None:
-    write("def build():\n    return nn.Linear(4, 4)\ndef example_inputs():\n    return torch.ones(2, 4)\n")
-    subject = only(options=Options(device="meta"))
-    assert all(parameter.is_meta for parameter in subject.model.parameters())
+@pytest.mark.parametrize("code", ["def build():\n    return nn.Linear(1 << 20, 1 << 20)\n", "model = nn.Linear(1 << 20, 1 << 20)\n"])
+def test_a_model_can_be_built_without_memory(write: Write, only: Only, code: str) -> None:
+    write(code + "def example_inputs():\n    return torch.ones(2, 1 << 20)\n")
+    subject = only(options=Options(meta=True))
+    weight, bias = subject.model.parameters()
+    assert (is_hollow(weight), is_hollow(bias)) == (True, True)
+    assert set(subject.absent.laws) == {"weight", "bias"}
     assert isinstance(subject.args[0], torch.Tensor)
-    assert subject.args[0].is_meta
-    write("model = nn.Linear(4, 4)\n")
-    assert all(parameter.is_meta for parameter in only(options=Options(device="meta")).model.parameters())
+    assert not is_hollow(subject.args[0])
     assert isinstance(subject.model, nn.Linear)

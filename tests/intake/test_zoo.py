@@ -20,7 +20,7 @@ Write = Callable[..., Path]
 Only = Callable[..., Subject]
 Refusal = Callable[..., TargetError]
 
-META = Options(device="meta")  # shapes are all that most of these tests look at
+META = Options(meta=True)  # shapes are all that most of these tests look at
 TINY: Mapping[str, object] = {
     "hidden_size": 16,
     "num_hidden_layers": 1,
@@ -122,7 +122,7 @@ def test_a_torchvision_model_of_a_file_is_known_too(write: Write, only: Only) ->
 )
 def test_timm_models_are_built_and_fed(only: Only, name: str, args: Mapping[str, object], expected: tuple[int, ...]) -> None:
     needs("timm")
-    subject = only(f"timm:{name}", Options(args=args, device="meta"))
+    subject = only(f"timm:{name}", Options(args=args, meta=True))
     assert (subject.inputs_from, shapes(subject)) == ("timm default_cfg", [expected])
     assert all(site.file.startswith("timm/") for site in subject.created.values())
 
@@ -144,9 +144,9 @@ def test_a_mistyped_model_is_suggested(refusal: Refusal, target: str, message: s
 
 
 @pytest.mark.zoo
-def test_a_constructor_that_needs_values_is_reported(refusal: Refusal) -> None:
+def test_a_constructor_that_fails_is_reported(only: Only, refusal: Refusal) -> None:
     needs("torchvision")
-    assert str(refusal("torchvision:regnet_y_400mf", META)).startswith("on the meta device, building torchvision:regnet")
+    assert only("torchvision:regnet_y_400mf", META).model is not None  # which asks for values of small tensors
     error = refusal("torchvision:resnet18", Options(args={"clases": 7}))
     assert str(error).startswith("building torchvision:resnet18 failed: TypeError: ")
 
@@ -202,7 +202,7 @@ def test_the_configuration_names_the_class_and_arguments_its_fields(folder: Path
     needs("transformers")
     configuration(folder, "llama", {**TINY, "architectures": ["LlamaForCausalLM"], "use_cache": True})
     for target in ("hf:bert", "hf:bert/config.json", f"hf:{folder}/bert"):
-        subject = only(target, Options(args={"num_hidden_layers": 3}, device="meta"))
+        subject = only(target, Options(args={"num_hidden_layers": 3}, meta=True))
         assert type(subject.model).__name__ == "LlamaForCausalLM"
         assert len(subject.model.model.layers) == 3  # type: ignore[arg-type, union-attr]  # a ModuleList
         assert subject.model.config.use_cache is False  # type: ignore[union-attr]  # a configuration

@@ -18,7 +18,7 @@ from netaudit.moments.kernels.combine import (
 from netaudit.moments.kernels.kernel import Kernel, constant, independent, pair_product, shared, spread
 from netaudit.moments.kernels.layout import MAX_SEGMENTS, Array, Cut, pair_counts, replaced, segments_of, shares, whole
 from netaudit.moments.kernels.segments import coarsened, collapsed, common_cut, explicit, refined
-from netaudit.moments.kernels.statistics import from_array
+from netaudit.moments.kernels.statistics import from_array, from_blocks
 
 __all__ = [
     "MAX_SEGMENTS",
@@ -35,6 +35,7 @@ __all__ = [
     "expanded",
     "explicit",
     "from_array",
+    "from_blocks",
     "independent",
     "pair_counts",
     "pair_product",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import combinations
 from math import prod
 from typing import Any
@@ -37,6 +38,32 @@ def from_array(array: NDArray[Any], cuts: tuple[Cut, ...] | None = None) -> Kern
     for axis, count in enumerate(counts):
         mean = mean / count.reshape([-1 if a == axis else 1 for a in range(mean.ndim)])
     return Kernel(array.shape, cuts, second, mean)
+
+
+def from_blocks(blocks: Iterable[NDArray[Any]], sizes: tuple[int, ...]) -> Kernel:
+    """``from_array`` of a tensor that is read once, as blocks of rows (consecutive indices of the first axis).
+
+    Pairs on one row lie in one block. Summed over *all* pairs of rows, ``sum_rs X_ri X_sj = S_i S_j`` with ``S`` the sum over
+    rows, one kernel of a smaller tensor; taking the pairs on one row away leaves those on different rows.
+    """
+    rows = sizes[0]
+    same, total = np.zeros((1,) * len(sizes)), np.zeros(sizes[1:])
+    levels: set[float | None] = set()  # of constant blocks
+    for block in blocks:
+        part = from_array(block)
+        same = same + len(block) * part.second[:1]
+        total = total + block.sum(0, dtype=np.float64)
+        levels.add(part.average if part.second.size == 1 and block.size > 1 else None)
+    level = levels.pop() if len(levels) == 1 else None
+    if level is not None:
+        return constant(sizes, level)
+    sums = from_array(total)
+    mean = np.full((1,) * len(sizes), sums.average / rows)
+    if rows == 1:
+        return Kernel(sizes, whole(sizes), same, mean)
+    agreeing, others = np.broadcast_arrays(same, sums.second[None])
+    second = np.concatenate([agreeing / rows, (others - agreeing) / (rows * (rows - 1))])
+    return Kernel(sizes, whole(sizes), second, mean)
 
 
 _LARGE = 1 << 22

@@ -21,7 +21,8 @@ def unbounded_attention(audit: Audit) -> Iterator[Remark]:
 
     How it is found:
         Row norms are carried through the graph as proved facts. Where queries, keys and values have none (no normalisation,
-        clamp or bounded activation stands in front), the attention has no global Lipschitz constant.
+        clamp or bounded activation stands in front), the attention has no global Lipschitz constant. A weight in front that holds
+        no values (``--meta``) leaves it open.
 
     Flagged:
         ```python
@@ -69,7 +70,7 @@ def unbounded_attention(audit: Audit) -> Iterator[Remark]:
     References:
         Kim et al. 2021, theorem 3.1; Castin et al. 2024.
     """
-    found = [node for node in audit.graph.nodes if node.op in OPS and _is_unbounded(audit, node)]
+    found = [node for node in audit.graph.nodes if node.op in OPS and _is_unbounded(audit, node) and not _is_open(audit, node)]
     if not found:
         return
     first = found[0]
@@ -85,3 +86,13 @@ def unbounded_attention(audit: Audit) -> Iterator[Remark]:
 def _is_unbounded(audit: Audit, node: Node) -> bool:
     jac = audit.facts.effects[node.name].jac[0]
     return jac is not None and isinf(jac.lip)
+
+
+def _is_open(audit: Audit, node: Node) -> bool:
+    """Whether a parameter that holds no values stands in front: its norm might give the bound."""
+    seen, waiting = set(node.inputs), list(node.inputs)
+    while waiting:
+        new = set(audit.facts.nodes[waiting.pop()].inputs) - seen
+        seen |= new
+        waiting += new
+    return not audit.facts.without_values.isdisjoint(seen)
