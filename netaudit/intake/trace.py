@@ -83,7 +83,9 @@ def _ladder(wrapper: Flat, flat: tuple[Tensor, ...], has_loss: bool, notes: Sequ
     except (Exception, SystemExit) as error:  # whatever torch.export or the model raises: the next rung decides
         first = error
     if any(is_hollow(t) for t in wrapper.parameters()):  # make_fx runs the model, which takes values
-        raise TraceError(f"torch.export failed on the meta device: {_reason(first)}", "leave out --meta, for a smaller model") from first
+        stray = "fake tensor in the exported program" in str(first)
+        why = "a weight is used that is not in model.parameters(): in a list of layers?" if stray else _reason(first)
+        raise TraceError(f"torch.export failed on the meta device: {why}", "leave out --meta, for a smaller model") from first
     try:
         return _make_fx(wrapper, flat, has_loss, [*notes, f"one path only: torch.export failed ({_reason(first)})"])
     except (Exception, SystemExit) as error:

@@ -6,8 +6,10 @@ The oracle is the same model really built: its parameters, and the forecast from
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from math import inf, isfinite, sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from netaudit.audit import Settings, analyse
+from netaudit.errors import TraceError
 from netaudit.intake.hollow import Law, Recorder, is_hollow
 from netaudit.intake.hollow.places import Strided, scattered
 from netaudit.intake.hollow.recorder import SMALL
 from netaudit.intake.hollow.sample import COUNT
-from netaudit.intake.subject import Inputs, Subject
+from netaudit.intake.subject import Inputs, Options, Subject
+from netaudit.intake.target import load
 from netaudit.pack import installed
 
 SHAPE = (300, 256)
@@ -401,3 +405,52 @@ def test_laws_and_forecasts_are_those_of_the_real_model(name: str) -> None:
             continue
         assert isfinite(other), key
         assert other == pytest.approx(gradient.forecast, abs=np.log10(1.5)), key
+
+
+class Hidden(nn.Module):
+    """A layer in a list, which no optimiser would see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [nn.Linear(256, 256)]
+        self.head = nn.Linear(256, 256)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layers[0](x))  # type: ignore[no-any-return]  # a Tensor
+
+
+class Branching(nn.Module):
+    """A forward that looks at the values of its weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(256, 256)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x) if self.head.weight.sum() > 0 else x
+
+
+@pytest.mark.parametrize(("build", "message"), [(Hidden, "not in model.parameters()"), (Branching, "depends on the data")])
+def test_what_cannot_be_traced_without_values_says_so(build: Callable[[], nn.Module], message: str) -> None:
+    recorder = Recorder(0)
+    with recorder.building():
+        model = build()
+    with pytest.raises(TraceError, match=re.escape(message)) as caught:
+        analyse(subject_of(model, torch.randn(4, 256), recorder), installed(), Settings())
+    assert "leave out --meta" in caught.value.hint
+
+
+def test_a_model_without_weights_keeps_its_optimiser(tmp_path: Path) -> None:
+    file = tmp_path / "model.py"
+    file.write_text(
+        "import torch\nfrom torch import nn\n"
+        "def build():\n    return nn.Linear(256, 256)\n"
+        "def example_inputs():\n    return torch.randn(4, 256)\n"
+        "def loss(model, inputs):\n    return model(inputs).square().mean()\n"
+        "def optimizer(model):\n    return torch.optim.AdamW(model.parameters(), lr=1e-3)\n"
+    )
+    (subject,) = load(str(file), Options(meta=True))
+    analysis = analyse(subject, installed(), Settings())
+    assert analysis.graph.loss is not None
+    assert set(analysis.graph.params) == {"weight", "bias"}
+    assert all(gradient.forecast is not None for gradient in analysis.flow.params.values())
