@@ -97,5 +97,6 @@ def gather(node: Node, x: Signal, _ids: Signal) -> Effect:
 
 
 def _some_of(v: Var, axis: int, shape: tuple[int, ...]) -> Var:
-    """Entries picked one by one are modelled as any entries of the axis: as many distinct ones as there are."""
-    return v.slice(axis, 0, shape[axis]) if shape[axis] <= v.sizes[axis] else v.slice(axis, 0, 1).expand(*shape)
+    """Entries picked one by one are modelled as any entries of the axis: as many distinct ones as there are, then over again."""
+    count = v.sizes[axis]
+    return v.slice(axis, 0, shape[axis]) if shape[axis] <= count else v.gather(axis, np.arange(shape[axis]) % count).reshape(*shape)
