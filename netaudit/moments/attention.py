@@ -31,6 +31,7 @@ def softmax(x: Moments, axis: int) -> Modelled:
         return Modelled(of(kernels.constant(x.sizes, 1.0)), lambda g: (cotangent(kernels.constant(x.sizes, 0.0)),))
     known = None if x.offset is None else _known_weights(Same(x.offset), x.sizes, axis)
     logits = _on_cuts_of(x.kernel, known, axis)
+    known = None if known is None else _on_cuts_too(known, logits)
     growth = _growth(logits, axis, known)
     same, different, damped = _uniform(growth, size) if known is None else _masked(known, growth, axis, size)
     others = np.broadcast_shapes(_thin(same, axis), _thin(different, axis))
@@ -93,6 +94,14 @@ def _on_cuts_of(kernel: Kernel, known: _Known | None, axis: int) -> Kernel:
         if known is not None:
             kernel = kernels.refined(kernel, a, known.weights.cuts[a])
     return kernel
+
+
+def _on_cuts_too(known: _Known, logits: Kernel) -> _Known:
+    """The known weights on the cuts that the logits have of axes along which the weights are one segment."""
+    weights, damped = known.weights, known.damped
+    for axis, cut in enumerate(logits.cuts):
+        weights, damped = kernels.refined(weights, axis, cut), kernels.refined(damped, axis, cut)
+    return _Known(weights, damped, known.length)
 
 
 def _without_axis(kernel: Kernel, axis: int, second: Array) -> Kernel:

@@ -218,7 +218,9 @@ _TEXT: Mapping[str, Published] = {
         chunk_size=16,
     ),
     "mt5": _seq2seq("MT5ForConditionalGeneration", **_T5),
-    "switch": _seq2seq("SwitchTransformersForConditionalGeneration", **_T5, num_experts=4, num_sparse_encoder_layers=3),
+    "switch": _seq2seq(
+        "SwitchTransformersForConditionalGeneration", **_T5, decoder_start_token_id=0, num_experts=4, num_sparse_encoder_layers=3
+    ),
     "pegasus": _seq2seq("PegasusForConditionalGeneration", **_PAIR),
     "marian": _seq2seq("MarianMTModel", **_PAIR, pad_token_id=0, decoder_start_token_id=0),
     "m2m_100": _seq2seq("M2M100ForConditionalGeneration", **_PAIR),

@@ -408,4 +408,14 @@ FLOORED = tuple(  # a mask is added, and the sum kept finite: what is not hidden
     for floor in (torch.maximum, torch.max, torch.clamp)
 )
 
-CASES = (*FLOORED, *ROTARY, *NORMS, *_softmax(), *ATTENTION)
+SOME = torch.where(normal(6, 1, 5, seed=7) > 0.8, -torch.inf, 0.0).double()
+CUT = Case(  # logits of two sizes along an axis on which the mask differs from sample to sample
+    op="aten.softmax",
+    name="cut",
+    function=lambda x, y: F.softmax(torch.cat([x, 2 * y], 0) + SOME, -1),
+    inputs=(normal(2, 4, 5), normal(4, 4, 5, seed=1)),
+    tight={0: 0.0},
+    factor=3.0,
+)
+
+CASES = (CUT, *FLOORED, *ROTARY, *NORMS, *_softmax(), *ATTENTION)
