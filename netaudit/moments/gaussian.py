@@ -88,7 +88,7 @@ def image(values: Array, rho: Array, root: Kernel) -> Kernel:
     """The kernel of ``f(X)``, from the values of ``f`` at ``points(root)`` and the correlations of ``root``."""
     coefficients, rest = hermite(_by_segment(values, root))
     second = _series(coefficients, rest, rho, root)
-    return Kernel(root.sizes, root.cuts, second, np.ascontiguousarray(coefficients[..., 0]))
+    return Kernel(root.sizes, root.cuts, second, coefficients[..., 0].copy())
 
 
 def hermite(values: Array) -> tuple[Array, Array]:

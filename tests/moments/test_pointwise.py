@@ -68,3 +68,10 @@ def test_a_quotient_by_a_divisor_known_positive_stays_known() -> None:
         return v * energy.apply(lambda z: 1.0 / z, lambda z: -1.0 / (z * z))
 
     assert np.isfinite(record(ratio, x).out.mean_square)
+
+
+def test_a_function_of_one_number_is_one_number() -> None:
+    """The kernel of a tensor without axes has none: it is multiplied with tensors of any rank."""
+    x = of(independent((), 101.0, 10.0))
+    kernel = record(lambda v: v.apply(lambda z: 1.0 / z, lambda z: -1.0 / z**2), x).out.kernel
+    assert (kernel.second.shape, kernel.mean.shape) == ((), ())
