@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.utils._pytree as pytree
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -27,25 +27,22 @@ _BUILT_IN = {torch.dropout: 2, torch.feature_dropout: 2, torch.alpha_dropout: 2,
 
 
 def drops_in_evaluation(subject: Subject) -> tuple[Drop, ...]:
-    """The calls that still drop entries when the model is in evaluation mode; none when its python depends on values.
+    """The calls that still drop entries when the model is in evaluation mode.
 
-    The model runs on fake tensors, which have shapes only; functions of torch are watched, modules give the paths.
+    The model runs on the meta device, where tensors have shapes only; functions of torch are watched, modules give the paths.
+    None are found when its code asks for a value, or mixes devices: that is not known then.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode  # seconds to import
-
-    watch = _Watch()
-    with (
-        undisturbed(subject.model, "eval"),
-        torch.no_grad(),
-        FakeTensorMode(allow_non_fake_inputs=True) as fake,
-        _paths(subject.model, watch),
-    ):
-        args, kwargs = pytree.tree_map_only(torch.Tensor, fake.from_tensor, (subject.args, dict(subject.kwargs)))
+    model, watch = subject.model, _Watch()
+    held = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    moved: dict[int, Tensor] = {}
+    state = {name: moved.setdefault(id(tensor), tensor.detach().to("meta")) for name, tensor in held}
+    args, kwargs = pytree.tree_map_only(Tensor, lambda t: t.to("meta"), (subject.args, dict(subject.kwargs)))
+    with undisturbed(model, "eval"), torch.no_grad(), torch.device("meta"), _paths(model, watch):
         try:
             with watch:
-                subject.model(*args, **kwargs)
-        except Exception:  # whatever the user's code raises on tensors without values: what was seen so far is seen
-            return tuple(watch.found)
+                torch.func.functional_call(model, state, args, kwargs)
+        except Exception:  # whatever the user's code raises on tensors without values
+            return ()
     return tuple(watch.found)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from netaudit_rules.ops.identities import ones, zeros
+from netaudit_rules.ops.identities import Identities
 from netaudit_rules.ops.identities.field import P, inverse, matmul, of_values, root
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -110,7 +110,7 @@ def _measured(function: Function) -> np.ndarray:
 @pytest.mark.parametrize("name", ZEROS)
 def test_entries_are_zero_where_the_model_is(name: str) -> None:
     facts = facts_of(ZEROS[name], X)
-    found = zeros(facts, facts.graph.outputs[0], on_example=False)
+    found = Identities(facts).zeros(facts.graph.outputs[0], on_example=False)
     assert found is not None
     measured = _measured(ZEROS[name])
     assert not (found & ~measured).any()
@@ -124,7 +124,7 @@ def test_a_row_has_cosine_one_with_itself() -> None:
         return unit @ unit.T
 
     facts = facts_of(cosines, X)
-    found = ones(facts, facts.graph.outputs[0], on_example=False)
+    found = Identities(facts).ones(facts.graph.outputs[0], on_example=False)
     assert found is not None
     assert (found == np.eye(6, dtype=bool)).all()
 

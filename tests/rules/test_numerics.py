@@ -120,6 +120,7 @@ CASES: dict[str, tuple[str, str | None, str]] = {
     "exp of minus a square": ("NA108", None, "return (-self.f(x).square()).exp()"),
     "exp of a clamped head": ("NA108", None, "return (300 * self.f(x)).clamp(-20, 20).exp()"),
     "exp of a shifted row": ("NA108", None, "y = 300 * self.f(x); return (y - y.amax(1, keepdim=True)).exp()"),
+    "exp of a running maximum": ("NA108", None, "y, z = 300 * self.f(x), self.g(x); return (y - torch.maximum(y, z)).exp()"),
     "exp of a bounded head": ("NA108", None, "return (10 * torch.tanh(self.f(x))).exp()"),
     "a learned temperature": ("NA108", "info", "return self.f(x) * self.s.exp()"),
     "a clamped temperature": ("NA108", None, "return self.f(x) * self.s.clamp(max=4.6).exp()"),
@@ -139,6 +140,19 @@ CASES: dict[str, tuple[str, str | None, str]] = {
     "a variance by difference": ("NA507", "info", "y = self.f(x); return y.square().mean(1) - y.mean(1) ** 2"),
     "a variance by difference, far from 0": ("NA507", "warning", "y = self.f(x) + 1e4; return y.square().mean(1) - y.mean(1) ** 2"),
     "another tensor's mean": ("NA507", None, "y = self.f(x); return y.square().mean(1) - self.g(x).mean(1) ** 2"),
+    "an entropy of hidden logits": (
+        "NA507", "error", "p = self.f(x).masked_fill(torch.arange(8) > 5, -torch.inf).softmax(1); return (p * p.log()).sum(1)",
+    ),
+    "log cosh": ("NA507", "info", "return torch.log(torch.cosh(self.f(x)))"),
+    "log cosh of large residuals": ("NA507", "error", "return torch.log(torch.cosh(300 * self.f(x)))"),
+    "tanh by hand": ("NA507", "error", "a, b = torch.exp(99 * self.f(x)), torch.exp(-99 * self.f(x)); return (a - b) / (a + b)"),
+    "sigmoid by hand": ("NA507", "error", "return 1 / (1 + torch.exp(-99 * self.f(x)))"),
+    "sigmoid by hand, small": ("NA507", "info", "return 1 / (1 + torch.exp(-self.f(x)))"),
+    "a mask times minus infinity": ("NA507", "error", "m = (x[:, :8] > 0).float(); return torch.softmax(self.f(x) + m * -torch.inf, 1)"),
+    "a constant mask times minus infinity": (
+        "NA507", "error", "m = (torch.arange(8) > 5).float() * -torch.inf; return torch.softmax(self.f(x) + m, 1)",
+    ),
+    "a mask times a number": ("NA507", None, "m = (x[:, :8] > 0).float(); return torch.softmax(self.f(x) + m * -1e9, 1)"),
     "in double precision": ("NA507", "info", "return torch.log(1 - torch.sigmoid(self.f(x).double()))"),
     # losses on probabilities
     "an entropy with an eps": ("NA112", "info", "p = torch.softmax(self.f(x), 1); return -(p * torch.log(p + 1e-8)).sum(1)"),

@@ -147,6 +147,11 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     "the angle of a row with itself": (
         "NA102", "error", "u = F.normalize(y, dim=1); return torch.acos((u @ u.T).clamp(-1, 1))",
     ),
+    "a deviation of one entry": ("NA104", "error", "return y[:, :1].std(1) + y.sum()"),
+    "a learned power of what has both signs": ("NA102", "error", "return y.pow(self.f.bias[0] + 2.5)"),
+    "a mean over nothing": ("NA102", "error", "n = (x != 0).sum(1, keepdim=True); return y * x[:, :8].sum(1, keepdim=True) / n"),
+    "data over its deviation": ("NA104", "error", "w = x * 1.0; return self.f((w - w.mean(1, keepdim=True)) / w.std(1, keepdim=True))"),
+    "the log of data": ("NA102", "error", "return self.f(x.abs().log())"),
     "an entropy of zeros": ("NA102", "error", "p = z.square(); return (p * p.log()).sum(1)"),
     "a choice after a root": ("NA103", "error", "return torch.where(y > 0, y.sqrt(), 0.0)"),
     "a choice after the log of zeros": ("NA103", "error", "p = z.square(); return torch.where(p > 0, p.log(), 0.0)"),
@@ -189,6 +194,12 @@ TRAPS: dict[str, str] = {
     "log as a mask": "return torch.softmax(y + torch.log((torch.arange(8) < 5).float()), 1)",
     "a clamped cosine": "u = F.normalize(y, dim=1); return torch.acos((u @ u.T).clamp(-1 + 1e-6, 1 - 1e-6))",
     "roots of squares weighted by squares": "return (F.linear(y.square(), self.f.weight[:, :8].square()) + 1e-6).sqrt()",
+    "a generalised mean": "return y.clamp(min=1e-6).pow(self.f.bias[0] + 3).mean(1).pow(1 / 3)",
+    "a deviation without correction": "return y[:, :1].std(1, correction=0) + y.std(1)",
+    "linear attention": (
+        "q, k, v = torch.relu(y)[None], torch.relu(self.f(x + 1))[None], F.pad(z[None], (0, 1), value=1.0)\n"
+        "o = q @ (k.transpose(1, 2) @ v); return o[..., :-1] / (o[..., -1:] + 1e-5)"
+    ),
     "a geometric mean": "return torch.sqrt(F.softplus(y) * F.softplus(z))",
 }  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from netaudit import Audit, Node
@@ -36,6 +36,7 @@ class Composition:
     fused: str
     limit: float
     across: bool = False
+    grows: float = GROWTH
 
 
 def composition_of(facts: Facts, node: Node) -> Composition | None:
@@ -71,6 +72,8 @@ def _of_log(facts: Facts, node: Node) -> Composition | None:
         )
     if inner.op == "aten.sum" and _exponentials(facts, inner.inputs[0]) is not None:
         return _of_exponentials(facts, node, inner.inputs[0], "log(sum(exp(x)))", "torch.logsumexp(x)")
+    if inner.op == "aten.cosh":
+        return _of_cosh(node, inner)
     one_less = _one_less(facts, inner)
     if one_less is not None and one_less.op in PROBABILITIES:
         return _saturating(node, one_less)
@@ -85,6 +88,12 @@ def _saturating(node: Node, inner: Node) -> Composition:
         node, inner.inputs[0], f"log(1 - {name}(x))", f"{name} rounds to 1, the log is -inf and the gradient NaN", fused,
         format_of(inner).saturation,
     )  # fmt: skip
+
+
+def _of_cosh(node: Node, inner: Node) -> Composition:
+    """The loss of residuals, which do not grow in training as logits do."""
+    limit = format_of(inner).exp_overflow
+    return Composition(node, inner.inputs[0], "log(cosh(x))", "cosh overflows to inf", "x + softplus(-2 x) - log(2)", limit, grows=1.0)
 
 
 def _of_shifted_log(facts: Facts, node: Node) -> Composition | None:
@@ -112,23 +121,34 @@ def _exponentials(facts: Facts, name: str) -> Node | None:
 
 
 def is_shifted(facts: Facts, name: str) -> bool:
-    """``x - max(x)`` or ``x - logsumexp(x)``: at most 0."""
+    """``x - max(x)``, ``x - max(x, y)`` or ``x - logsumexp(x)``: at most 0."""
     node = behind_moves(facts, name)
     if node.op != "aten.sub" or len(node.inputs) < 2:
         return False
     taken = behind_moves(facts, node.inputs[1])
+    if taken.op in ("aten.maximum", "aten.fmax", "aten.logaddexp"):
+        return any(same(facts, behind_moves(facts, o).name, behind_moves(facts, node.inputs[0]).name) for o in taken.inputs)
     top = taken.op in ("aten.amax", "aten.max", "aten.logsumexp") and taken.args.get("output") in (None, 0)
     return top and same(facts, behind_moves(facts, taken.inputs[0]).name, behind_moves(facts, node.inputs[0]).name)
 
 
 def _of_quotient(facts: Facts, node: Node) -> Composition | None:
-    """``exp(x) / sum(exp(x))``."""
+    """``exp(x) / sum(exp(x))``, ``1 / (1 + exp(-x))`` and ``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``."""
+    if not node.inputs:
+        return None
+    below = behind_moves(facts, node.inputs[-1])
+    raised = _one_more(facts, below)
+    if raised is not None:
+        found = _of_exponentials(facts, node, raised.name, "1 / (1 + exp(-x))", "sigmoid(x)")
+        return None if found is None else replace(found, failure="exp overflows, and its gradient inf meets a slope of 0: NaN")
     if len(node.inputs) < 2:
         return None
-    top, below = behind_moves(facts, node.inputs[0]), behind_moves(facts, node.inputs[1])
-    if below.op != "aten.sum" or not same(facts, behind_moves(facts, below.inputs[0]).name, top.name):
-        return None
-    return _of_exponentials(facts, node, top.name, "exp(x) / sum(exp(x))", "softmax(x)")
+    top = behind_moves(facts, node.inputs[0])
+    if below.op == "aten.sum" and same(facts, behind_moves(facts, below.inputs[0]).name, top.name):
+        return _of_exponentials(facts, node, top.name, "exp(x) / sum(exp(x))", "softmax(x)")
+    if top.op == "aten.sub" and below.op == "aten.add" and len(top.inputs) == 2 and set(top.inputs) == set(below.inputs):
+        return _of_exponentials(facts, node, top.inputs[0], "(exp(x) - exp(-x)) / (exp(x) + exp(-x))", "tanh(x)")
+    return None
 
 
 def _of_soft_margin(_facts: Facts, node: Node) -> Composition:
@@ -141,6 +161,7 @@ def _of_soft_margin(_facts: Facts, node: Node) -> Composition:
 _FINDERS: dict[str, Callable[[Facts, Node], Composition | None]] = {
     "aten.log1p": _of_shifted_log,
     "aten.div": _of_quotient,
+    "aten.reciprocal": _of_quotient,
     "aten.soft_margin_loss": _of_soft_margin,
 }
 

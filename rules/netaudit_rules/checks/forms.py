@@ -119,6 +119,25 @@ def _numbers(node: Node) -> list[str | float]:
     return [o for o in node.operands if o is not None]
 
 
+_NORMAL = aten("linear conv1d conv2d conv3d convolution addmm layer_norm native_layer_norm batch_norm group_norm instance_norm") | {
+    "netaudit.layer_norm"
+}
+_AFFINE = MOVES | aten("add sub rsub mul div neg")
+
+
+def is_near_normal(facts: Facts, name: str) -> bool:
+    """Whether a tensor is an affine image of a layer's output or of a normalisation: sums of many terms of both signs."""
+    node = facts.nodes[name]
+    for _ in range(DEPTH):
+        if node.op in _NORMAL:
+            return True
+        others = [o for o in node.inputs[1:] if facts.nodes[o].op not in ("parameter", "constant")]
+        if node.op not in _AFFINE or not node.inputs or others:
+            return False
+        node = facts.nodes[node.inputs[0]]
+    return False
+
+
 # conditions -------------------------------------------------------------------------------------------------------------
 
 

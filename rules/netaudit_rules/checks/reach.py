@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from netaudit import Audit, Node
 from netaudit_rules.checks.common import MOVES
-from netaudit_rules.checks.forms import PICKS, aten, is_non_negative
-from netaudit_rules.checks.ranges import entries, format_of, spread_of
+from netaudit_rules.checks.forms import PICKS, aten, is_near_normal, is_non_negative
+from netaudit_rules.checks.ranges import entries, format_of, learning, spread_of
 from netaudit_rules.checks.singular import Singular, is_safe
+
+if TYPE_CHECKING:
+    from netaudit_rules.ops.identities import Identities
 
 How: TypeAlias = Literal["always", "example", "often", "outside", "pole", "possible"]
 
@@ -38,33 +41,50 @@ class Reach:
 
 RARE = 1e-4
 """Shares below this are not forecast: they depend on tails, which no second moments tell."""
-LEAVES = 0.01
-"""Share of entries outside the domain from which the forecast is sure whatever the tails."""
-NEAR_POLE = 2.0
-"""Deviations between the mean and a pole below which both sides are common."""
+LEAVES, LEAVES_OTHERWISE = 0.01, 0.25
+"""Share of entries outside the domain from which it is said: of what is near normal, and of what need not be. A positive tensor
+whose sign is not known (a product of activations, of deviation about its mean) looks like 16 % to a normal law."""
+NEAR_POLE, NEAR_POLE_OTHERWISE = 2.0, 0.5
+"""Deviations between the mean and a pole below which both sides are common, likewise."""
 
 
-def reach_of(audit: Audit, found: Singular, learning: frozenset[str]) -> Reach | None:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every question about reach needs: the nodes that a gradient to a parameter passes, and what is exactly zero."""
+
+    audit: Audit
+    learning: frozenset[str]
+    exact: Identities
+
+
+def context_of(audit: Audit) -> Context:
+    """The context of one audit."""
+    from netaudit_rules.ops.identities import Identities  # numpy, which a rule's text does without
+
+    return Context(audit, learning(audit), Identities(audit.facts))
+
+
+def reach_of(context: Context, found: Singular) -> Reach | None:
     """How the operand reaches a singular point or leaves the domain; None when that is excluded."""
+    audit = context.audit
     if is_safe(audit.facts, found):
         return None
-    return _exact(audit, found, learning) or _by_mass(audit, found, learning) or _by_forecast(audit, found) or _possible(audit, found)
+    return _exact(context, found) or _by_mass(audit, found, context.learning) or _by_forecast(audit, found) or _possible(audit, found)
 
 
-def _exact(audit: Audit, found: Singular, learning: frozenset[str]) -> Reach | None:
+def _exact(context: Context, found: Singular) -> Reach | None:
     """Entries that are at the point by arithmetic: for every input, else on the example."""
-    from netaudit_rules.ops.identities import ones, zeros  # numpy
-
-    search = zeros if 0.0 in found.points else ones if 1.0 in found.points else None
+    audit = context.audit
+    search = context.exact.zeros if 0.0 in found.points else context.exact.ones if 1.0 in found.points else None
     if search is None:
         return None
-    on_example = search(audit.facts, found.operand, on_example=True)
+    on_example = search(found.operand, on_example=True)
     if on_example is None or not on_example.any():
         return None
-    always = search(audit.facts, found.operand, on_example=False)
+    always = search(found.operand, on_example=False)
     for_every = always is not None and bool(always.any())
     hit = always if for_every and always is not None else on_example
-    escapes = escapes_from(audit, found.operand, learning)
+    escapes = escapes_from(audit, found.operand, context.learning)
     count, share = float(hit.sum()), float(hit.mean())
     return Reach("always" if for_every else "example", share, count, escapes, _counted(count, entries(audit.facts.nodes[found.operand])))
 
@@ -73,10 +93,10 @@ def _counted(count: float, total: int) -> str:
     return f"{count:.0f} of {total} entries"
 
 
-def _by_mass(audit: Audit, found: Singular, learning: frozenset[str]) -> Reach | None:
+def _by_mass(audit: Audit, found: Singular, trained: frozenset[str]) -> Reach | None:
     if 0.0 not in found.points:
         return None
-    mass = mass_at_zero(audit, found.operand, learning)
+    mass = mass_at_zero(audit, found.operand, trained)
     total = entries(audit.facts.nodes[found.operand])
     if mass is None or mass.share < RARE or mass.share * total < 1.0:
         return None
@@ -88,12 +108,13 @@ def _by_forecast(audit: Audit, found: Singular) -> Reach | None:
     spread = spread_of(audit, found.operand)
     if spread is None or (found.lo == 0.0 and is_non_negative(audit.facts, found.operand)):
         return None
+    normal = is_near_normal(audit.facts, found.operand)
     outside = spread.below(found.lo) + (1.0 - spread.below(found.hi))
-    if outside >= LEAVES and (found.lo > -inf or found.hi < inf):
+    if outside >= (LEAVES if normal else LEAVES_OTHERWISE) and (found.lo > -inf or found.hi < inf):
         why = f"about {outside:.0%} of the entries, of forecast mean {spread.mean:.2g} and deviation {spread.deviation:.2g}"
         return Reach("outside", outside, outside * spread.count, True, why)
-    both = found.pole and not is_non_negative(audit.facts, found.operand) and abs(spread.mean) < NEAR_POLE * spread.deviation
-    if both and not spread.positive:
+    close = abs(spread.mean) < (NEAR_POLE if normal else NEAR_POLE_OTHERWISE) * spread.deviation
+    if found.pole and close and not spread.positive and not is_non_negative(audit.facts, found.operand):
         why = f"forecast mean {spread.mean:.2g}, deviation {spread.deviation:.2g}"
         return Reach("pole", 0.0, 0.0, True, why)
     return None
@@ -123,7 +144,7 @@ _EXPONENTIAL = frozenset({"aten.exp", "aten.sigmoid", "aten.softplus"})
 _DROPPING = frozenset({"aten.dropout", "aten.feature_dropout", "aten.native_dropout"})
 
 
-def mass_at_zero(audit: Audit, name: str, learning: frozenset[str], depth: int = 12) -> Mass | None:
+def mass_at_zero(audit: Audit, name: str, trained: frozenset[str], depth: int = 12) -> Mass | None:
     """The mass that clipping, dropping and underflow put at exactly 0, carried through what keeps zeros; None when there is none.
 
     Sums take their entries to be zero independently.
@@ -132,30 +153,30 @@ def mass_at_zero(audit: Audit, name: str, learning: frozenset[str], depth: int =
     if not depth or not node.inputs:
         return None
     source = node.inputs[0]
-    created = _created(audit, node, source, learning)
+    created = _created(audit, node, source, trained)
     if created is not None:
         return created
-    inner = mass_at_zero(audit, source, learning, depth - 1)
+    inner = mass_at_zero(audit, source, trained, depth - 1)
     if node.op in MOVES | PICKS | _KEEPING and inner is not None:
         return None if node.op == "aten.pow" and not _is_positive_power(node) else inner
     if node.op in _GATHERING and inner is not None:
         count = entries(audit.facts.nodes[source]) // max(entries(node), 1)
         return Mass(inner.share**count, inner.escapes, f"rows of {count} whose entries all are 0: {inner.why}")
     if node.op in ("aten.mul", "aten.div"):
-        return _of_factors(audit, node, learning, depth)
+        return _of_factors(audit, node, trained, depth)
     if node.op == "aten.add" and len(node.inputs) == 2 and all(is_non_negative(audit.facts, o) for o in node.inputs):
-        other = mass_at_zero(audit, node.inputs[1], learning, depth - 1)
+        other = mass_at_zero(audit, node.inputs[1], trained, depth - 1)
         return None if inner is None or other is None else Mass(inner.share * other.share, inner.escapes or other.escapes, inner.why)
     return None
 
 
-def _created(audit: Audit, node: Node, source: str, learning: frozenset[str]) -> Mass | None:
+def _created(audit: Audit, node: Node, source: str, trained: frozenset[str]) -> Mass | None:
     """The mass that an op puts at 0 by itself."""
     spread = spread_of(audit, source)
     if node.op in _DROPPING and node.args.get("train") is not False:
         p = node.args.get("p")
         share = float(p) if isinstance(p, (int, float)) else 0.5
-        return Mass(share, source in learning, f"dropped with p = {share:g}")
+        return Mass(share, source in trained, f"dropped with p = {share:g}")
     if spread is None:
         return None
     if node.op in _CUT_BELOW or _is_floor_at_zero(node):
@@ -163,7 +184,7 @@ def _created(audit: Audit, node: Node, source: str, learning: frozenset[str]) ->
         return Mass(spread.below(floor), False, f"clipped at 0 by {node.op.removeprefix('aten.')}")
     if node.op in _EXPONENTIAL:
         limit = format_of(node).exp_underflow
-        return Mass(spread.below(limit), source in learning, f"{node.op.removeprefix('aten.')} underflows below {limit:.3g}")
+        return Mass(spread.below(limit), source in trained, f"{node.op.removeprefix('aten.')} underflows below {limit:.3g}")
     return None
 
 
@@ -180,15 +201,15 @@ def _is_positive_power(node: Node) -> bool:
     return isinstance(p, float) and p > 0
 
 
-def _of_factors(audit: Audit, node: Node, learning: frozenset[str], depth: int) -> Mass | None:
+def _of_factors(audit: Audit, node: Node, trained: frozenset[str], depth: int) -> Mass | None:
     """A product is 0 where a factor is; the other factor then gets ``inf * 0``."""
     operands = node.operands if node.op == "aten.mul" else node.operands[:1]
     found: Mass | None = None
     for operand in operands:
-        own = mass_at_zero(audit, operand, learning, depth - 1) if isinstance(operand, str) else None
+        own = mass_at_zero(audit, operand, trained, depth - 1) if isinstance(operand, str) else None
         if own is None:
             continue
-        others = any(o in learning for o in node.operands if o != operand)
+        others = any(o in trained for o in node.operands if o != operand)
         made = Mass(own.share, own.escapes or others, own.why)
         found = made if found is None or made.share > found.share else found
     return found
@@ -200,14 +221,14 @@ STOPPING = frozenset({"aten.relu", "aten.relu6", "aten.threshold", "aten.hardshr
 """Ops whose backward writes 0 where they gave 0, whatever comes: NaN and inf stop there. (clamp passes them at its bound.)"""
 
 
-def escapes_from(audit: Audit, name: str, learning: frozenset[str]) -> bool:
+def escapes_from(audit: Audit, name: str, trained: frozenset[str]) -> bool:
     """Whether an infinite gradient at exact zeros of a node reaches a trained parameter: some way back meets no op that stops it."""
     seen: set[str] = set()
     waiting = [name]
     params = {info.node for info in audit.graph.params.values() if info.trainable}
     while waiting:
         current = waiting.pop()
-        if current in seen or current not in learning:
+        if current in seen or current not in trained:
             continue
         seen.add(current)
         node = audit.facts.nodes[current]

@@ -55,8 +55,9 @@ def singular_of(node: Node) -> Singular | None:
         return Singular(node, operands[0], points, lo, hi, forward, pole)
     if node.op == "aten.div" and node.args.get("rounding_mode") is None and isinstance(operands[1], str):
         return Singular(node, operands[1], (0.0,), forward=True, pole=True)
-    if node.op == "aten.pow" and isinstance(operands[0], str) and isinstance(operands[1], float):
-        return _of_power(node, operands[0], operands[1])
+    if node.op == "aten.pow" and isinstance(operands[0], str):
+        p = operands[1]
+        return _of_power(node, operands[0], p) if isinstance(p, float) else Singular(node, operands[0], (), 0.0)  # p is learned
     return None
 
 
@@ -143,12 +144,28 @@ _ENTRYWISE = MOVES | aten("mul add sub rsub neg div exp log sqrt pow square abs 
 def exposed(audit: Audit, learning: frozenset[str]) -> Iterator[Singular]:
     """The singular calls that a gradient to a parameter passes, and those on data alone whose value can be infinite.
 
-    The logarithm of data is left out: ``log(mask)`` is how some write a mask.
+    A logarithm of data that a softmax takes is left out: ``log(mask)`` is how some write a mask.
     """
     for node in audit.graph.nodes:
         found = singular_of(node)
         if found is None or not node.is_float:
             continue
-        by_value = found.forward and not node.op.startswith("aten.log") and found.operand not in learning
-        if by_value or (node.name in learning and found.operand in learning):
+        by_value = found.forward and found.operand not in learning
+        is_mask = by_value and node.op.startswith("aten.log") and reaches_softmax(audit.facts, node)
+        if (by_value and not is_mask) or (node.name in learning and found.operand in learning):
             yield found
+
+
+_SOFTMAX = aten("softmax _softmax log_softmax _log_softmax scaled_dot_product_attention") | {"netaudit.attention"}
+_ADDED = MOVES | aten("add sub rsub mul where masked_fill")
+
+
+def reaches_softmax(facts: Facts, node: Node, depth: int = 6) -> bool:
+    """Whether a softmax takes a value, perhaps added to logits first."""
+    frontier = {node.name}
+    for _ in range(depth):
+        users = [n for n in facts.graph.nodes if frontier & set(n.inputs)]
+        if any(n.op in _SOFTMAX for n in users):
+            return True
+        frontier = {n.name for n in users if n.op in _ADDED}
+    return False

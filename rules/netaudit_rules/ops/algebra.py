@@ -170,7 +170,7 @@ def _product_model(x: Signal, y: Signal) -> Model:
 def _squared(node: Node, x: Signal) -> Effect:
     """``x x``: both slots send half of 2x."""
     half = _product(node, x, x.range.magnitude, "x")
-    values = Interval(up(-0.0) if x.range.smallest == 0 else x.range.smallest**2, (x.range * x.range).hi)
+    values = Interval(up(-0.0) if x.range.smallest == 0 else x.range.smallest * x.range.smallest, (x.range * x.range).hi)
     moments, pull = modelled(lambda v, _w: v.apply(np.square, lambda z: 2.0 * z), x, None)
     return Effect(Signal(node.shape, values, None, moments), (half, half), pull)
 
@@ -197,7 +197,7 @@ def div(node: Node, x: Signal, y: Signal) -> Effect:
         moments, pull = modelled(lambda v, _w: v.scale(1.0 / y.range.lo if y.range.lo else inf), x, None)
         out = Signal(node.shape, x.range * inverse, scaled_rows(x.rows, inverse.magnitude), moments)
         return Effect(out, (linear_jacobian(inverse.magnitude, f"divided by {y.range.lo:.6g}"), None), pull)
-    by_y = finite_product(x.range.magnitude, inverse.magnitude**2)
+    by_y = finite_product(x.range.magnitude, inverse.magnitude * inverse.magnitude)
     jac = (_quotient(node, x, inverse.magnitude, "1 / |y|"), _quotient(node, y, by_y, "|x| / y^2"))
     moments, pull = modelled(lambda v, w: v * w.apply(lambda z: 1.0 / z, lambda z: -1.0 / (z * z)), x, y)
     rows = scaled_rows(x.rows, inverse.magnitude) if x.shape == node.shape else None
@@ -229,7 +229,9 @@ def addcdiv(node: Node, a: Signal, x: Signal, y: Signal) -> Effect:
     jac = (
         linear_jacobian(root(repeats(a, node.shape)), "the expansion"),
         _quotient(node, x, finite_product(abs(value), inverse.magnitude), "1 / |y|"),
-        _quotient(node, y, finite_product(abs(value), finite_product(x.range.magnitude, inverse.magnitude**2)), "|x| / y^2"),
+        _quotient(
+            node, y, finite_product(abs(value), finite_product(x.range.magnitude, inverse.magnitude * inverse.magnitude)), "|x| / y^2"
+        ),
     )
     moments, pull = modelled(lambda u, v, w: u + (v * w.apply(lambda z: 1.0 / z, lambda z: -1.0 / (z * z))).scale(value), a, x, y)
     return Effect(Signal(node.shape, a.range + x.range * inverse * Interval(value, value), None, moments), jac, pull)

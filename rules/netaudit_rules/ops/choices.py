@@ -122,10 +122,10 @@ def larger(node: Node, x: Signal, y: Signal, sign: float) -> Model:
     p, density = 0.5 * (1.0 + erf(a / sqrt(2.0))), exp(-0.5 * a * a) / sqrt(2.0 * pi)
     mean = mx * p + my * (1 - p) + sign * theta * density
     square = x.moments.mean_square * p + y.moments.mean_square * (1 - p) + sign * (mx + my) * theta * density
-    rest = max(square - mean**2 - p * p * x.moments.variance - (1 - p) ** 2 * y.moments.variance, 0.0)
+    rest = max(square - mean * mean - p * p * x.moments.variance - (1 - p) ** 2 * y.moments.variance, 0.0)
 
     def values(v: Var, w: Var) -> Var:
-        return v.shift(-mx).scale(p) + w.shift(-my).scale(1 - p) + Var(random_numbers(node.shape, rest + mean**2, mean))
+        return v.shift(-mx).scale(p) + w.shift(-my).scale(1 - p) + Var(random_numbers(node.shape, rest + mean * mean, mean))
 
     def slopes(v: Var, w: Var) -> Var:
         masks = (Var(random_numbers(node.shape, share, share)) for share in (p, 1 - p))

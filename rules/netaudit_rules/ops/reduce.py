@@ -81,7 +81,7 @@ def variance(node: Node, x: Signal) -> Effect:
     lip = up(2 * length / max(count - c, 1e-12)) if count > c else inf
     why = "degree 2: no bound without one on x" if isinf(lip) else f"2 |x - mean| / (n - {c:g})"
     moments, pull = modelled(lambda v: _variance_model(v, axes, count, c, keep=keep), x)
-    hi = up(length**2 / max(count - c, 1e-12)) if not isinf(length) else inf
+    hi = up(length * length / max(count - c, 1e-12)) if not isinf(length) else inf
     return Effect(
         Signal(node.shape, Interval(0.0, hi), None, moments),
         (Jacobian(lip, "infinite" if isinf(lip) else "conditional", why, nullspace="span{1}"),),

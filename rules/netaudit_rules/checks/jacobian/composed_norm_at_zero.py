@@ -9,10 +9,11 @@ from netaudit import Audit, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.common import behind_moves
 from netaudit_rules.checks.masking import masks_singularity
 from netaudit_rules.checks.places import Place, folded, module_at
-from netaudit_rules.checks.ranges import learning
-from netaudit_rules.checks.reach import Reach, reach_of
+from netaudit_rules.checks.ranges import entries
+from netaudit_rules.checks.reach import Reach, context_of, reach_of
 from netaudit_rules.checks.singular import Singular, exposed, is_length, is_root_of_squares
 
+DEVIATIONS = frozenset({"aten.var", "aten.std", "aten.var_mean", "aten.std_mean"})
 CERTAIN = 100.0
 """Zero rows a batch by forecast from which it is an error."""
 
@@ -30,7 +31,8 @@ def composed_norm_at_zero(audit: Audit) -> Iterator[Remark]:
         A root of a sum or mean of squares (or of a variance) with nothing added, and a quotient by a norm without eps. It is
         an error where rows are exactly zero, by structure (the diagonal of pairwise differences) or on the example input
         (padding behind layers without bias, a pair of equal samples), and the NaN is not stopped on its way back. Rows that
-        are zero by forecast (dropped, clipped) are a warning. A norm of which no row is known to be zero is info.
+        are zero by forecast (dropped, clipped) are a warning. A norm of which no row is known to be zero is info. A variance
+        or deviation over a single entry, divided by n - 1 = 0, is an error.
 
     Flagged:
         ```python
@@ -79,16 +81,44 @@ def composed_norm_at_zero(audit: Audit) -> Iterator[Remark]:
     """
     for place, siblings in folded(_places(audit)):
         yield _remark(audit, *place.found, place.severity, siblings)
+    for one, siblings in folded(_of_one_entry(audit)):
+        yield _of_one_remark(audit, one.node, one.found, siblings)
 
 
 def _places(audit: Audit) -> Iterator[Place[tuple[Singular, Reach]]]:
-    trained = learning(audit)
-    for singular in exposed(audit, trained):
+    context = context_of(audit)
+    for singular in exposed(audit, context.learning):
         if not _is_norm(audit, singular) or masks_singularity(audit.facts, singular) is not None:
             continue
-        reach = reach_of(audit, singular, trained)
-        if reach is not None and (reach.is_certain or singular.operand in trained):
+        reach = reach_of(context, singular)
+        if reach is not None and (reach.is_certain or singular.operand in context.learning):
             yield Place(singular.node, _severity(singular, reach), reach.how, (singular, reach))
+
+
+def _of_one_entry(audit: Audit) -> Iterator[Place[int]]:
+    """Deviations that divide by n - 1 = 0."""
+    for node in audit.graph.nodes:
+        if node.op not in DEVIATIONS or node.args.get("output") == 1 or not node.inputs:
+            continue
+        count = entries(audit.facts.nodes[node.inputs[0]]) // max(entries(node), 1)
+        correction = node.args.get("correction")
+        less = 0 if node.args.get("unbiased") is False else correction if isinstance(correction, (int, float)) else 1
+        if 0 < count <= less:
+            yield Place(node, "error", "one entry", count)
+
+
+def _of_one_remark(audit: Audit, node: Node, count: int, siblings: tuple[str, ...]) -> Remark:
+    op = node.op.removeprefix("aten.").removesuffix("_mean")
+    return Remark(
+        message=f"{op} over {count} entry divides by n - 1 = 0: it is NaN for every input",
+        module=module_at(audit.facts, node),
+        where=node.where,
+        severity="error",
+        reason="the default divides by n - 1; correction=0 gives 0 for one entry",
+        evidence=Evidence("entries", None, None, None, None, "the shapes of the example"),
+        siblings=siblings,
+        key="one entry",
+    )
 
 
 def _is_norm(audit: Audit, singular: Singular) -> bool:

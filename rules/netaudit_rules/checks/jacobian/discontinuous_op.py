@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import exp, inf, log1p, log10
+from math import exp, log1p, log10
 
 from netaudit import Audit, Evidence, Node, Remark, Severity, check, ever_reached
 from netaudit_rules.checks.common import trained
@@ -124,7 +124,7 @@ def _jump(node: Node) -> tuple[float, str] | None:
         return abs(at - args.get("value", 0.0)), f"{at:g}"
     if node.op == "aten.softplus":
         at, beta = args.get("threshold", 20.0), args.get("beta", 1.0)
-        return (log1p(exp(-at)) / beta if at > -700 else inf), f"{at / beta:g}"
+        return log1p(exp(-max(at, -700.0))) / beta, f"{at / beta:g}"
     if node.op in REMAINDERS and isinstance(node.operands[1], float):
         return abs(node.operands[1]), f"multiples of {node.operands[1]:g}"
     return None

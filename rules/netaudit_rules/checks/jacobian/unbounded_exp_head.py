@@ -101,7 +101,8 @@ def _places(audit: Audit) -> Iterator[Place[_Exp]]:
         if is_shifted(audit.facts, operand) or not _is_unbounded(audit, operand, limit):
             continue
         found = _Exp(operand, spread_of(audit, operand), limit)
-        yield Place(node, _severity(found), "exp", found)
+        if found.spread is None or found.spread.high > 0.0:  # a slope below 1 harms nothing
+            yield Place(node, _severity(found), "exp", found)
 
 
 def _inside_compositions(audit: Audit) -> frozenset[str]:

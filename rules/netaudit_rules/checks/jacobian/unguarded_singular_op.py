@@ -9,8 +9,7 @@ from netaudit import Audit, Evidence, Remark, Severity, check
 from netaudit_rules.checks.compositions import is_unstable
 from netaudit_rules.checks.masking import masks_singularity
 from netaudit_rules.checks.places import Place, folded, module_at
-from netaudit_rules.checks.ranges import learning
-from netaudit_rules.checks.reach import Reach, reach_of
+from netaudit_rules.checks.reach import Reach, context_of, reach_of
 from netaudit_rules.checks.singular import Singular, exposed, is_length, is_root_of_squares
 
 CERTAIN = 100.0
@@ -122,12 +121,12 @@ def unguarded_singular_op(audit: Audit) -> Iterator[Remark]:
 
 
 def _places(audit: Audit) -> Iterator[Place[tuple[Singular, Reach]]]:
-    trained = learning(audit)
-    for singular in exposed(audit, trained):
+    context = context_of(audit)
+    for singular in exposed(audit, context.learning):
         if _is_for_another(audit, singular):
             continue
-        reach = reach_of(audit, singular, trained)
-        severity = None if reach is None else _severity(singular, reach, singular.operand in trained)
+        reach = reach_of(context, singular)
+        severity = None if reach is None else _severity(singular, reach, singular.operand in context.learning)
         if reach is not None and severity is not None:
             yield Place(singular.node, severity, f"{singular.node.op} {reach.how}", (singular, reach))
 

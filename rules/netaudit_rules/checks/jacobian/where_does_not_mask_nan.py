@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from netaudit import Audit, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.masking import masks_singularity
 from netaudit_rules.checks.places import Place, folded, module_at
-from netaudit_rules.checks.ranges import entries, format_of, learning, spread_of
-from netaudit_rules.checks.reach import RARE, Reach, reach_of
+from netaudit_rules.checks.ranges import entries, format_of, spread_of
+from netaudit_rules.checks.reach import RARE, Context, Reach, context_of, reach_of
 from netaudit_rules.checks.singular import Singular, masked_by, singular_of
 
 NAN_OUTSIDE = frozenset({"aten.sqrt", "aten.rsqrt", "aten.pow", "aten.acos", "aten.asin", "aten.acosh"})
@@ -76,8 +76,8 @@ def where_does_not_mask_nan(audit: Audit) -> Iterator[Remark]:
     References:
         JAX, frequently asked questions, "Gradients contain NaN where using where"; pytorch/pytorch issue 23156.
     """
-    trained = learning(audit)
-    found = (*_masked_singularities(audit, trained), *_masked_overflows(audit, trained))
+    context = context_of(audit)
+    found = (*_masked_singularities(context), *_masked_overflows(audit, context.learning))
     for place, siblings in folded(Place(f.inner, f.severity, f.choice.op, f) for f in found):
         yield _remark(audit, place.found, siblings)
 
@@ -91,21 +91,21 @@ class _Masked:
     exact: bool
 
 
-def _masked_singularities(audit: Audit, trained: frozenset[str]) -> Iterator[_Masked]:
-    for node in audit.graph.nodes:
+def _masked_singularities(context: Context) -> Iterator[_Masked]:
+    for node in context.audit.graph.nodes:
         singular = singular_of(node)
-        if singular is None or node.name not in trained:
+        if singular is None or node.name not in context.learning:
             continue
-        choice = masks_singularity(audit.facts, singular)
-        reach = None if choice is None else _reached(audit, singular, trained)
+        choice = masks_singularity(context.audit.facts, singular)
+        reach = None if choice is None else _reached(context, singular)
         if choice is not None and reach is not None:
             yield _Masked(choice, node, _severity(singular, reach), _what(singular, reach), reach.is_certain)
 
 
-def _reached(audit: Audit, singular: Singular, trained: frozenset[str]) -> Reach | None:
+def _reached(context: Context, singular: Singular) -> Reach | None:
     """How the operand gets there; data (a count that divides) counts when the example shows it: the numerator gets the NaN."""
-    reach = reach_of(audit, singular, trained)
-    if reach is None or singular.operand in trained:
+    reach = reach_of(context, singular)
+    if reach is None or singular.operand in context.learning:
         return reach
     return reach if reach.is_certain else None
 

@@ -120,9 +120,9 @@ def _inside(node: Node) -> _Eps | None:
 
 def _is_zero_somewhere(audit: Audit, node: Node) -> bool:
     """Whether what the eps is added to (or the row that is normalised) holds exact zeros on the example input."""
-    from netaudit_rules.ops.identities import zeros  # numpy
+    from netaudit_rules.ops.identities import Identities  # numpy
 
-    found = zeros(audit.facts, node.inputs[0], on_example=True)
+    found = Identities(audit.facts).zeros(node.inputs[0], on_example=True)
     if found is None:
         return False
     return bool(found.all(-1).any() if node.op in INSIDE and found.ndim else found.any())

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from math import isinf
 
 from netaudit import Audit, Evidence, Node, Remark, check
-from netaudit_rules.checks.common import MOVES
 from netaudit_rules.checks.places import Place, folded
 from netaudit_rules.checks.ranges import FORMATS
+from netaudit_rules.checks.singular import reaches_softmax
 
 OPS = frozenset({"aten.add", "aten.sub", "aten.rsub", "aten.mul", "aten.where", "aten.masked_fill"})
-DEPTH = 6
 
 
 @check("NA502", severity="warning", needs={"graph", "dtype"})
@@ -83,7 +82,7 @@ def _places(audit: Audit) -> Iterator[Place[float]]:
             if node.op not in OPS or node.dtype != "float16":
                 continue
             beyond = next((v for v in _constants(audit, node) if abs(v) > FORMATS["float16"].largest and not isinf(v)), None)
-            if beyond is not None and (outer.folded or _reaches_softmax(audit, node)):
+            if beyond is not None and (outer.folded or reaches_softmax(audit.facts, node)):
                 yield Place(node, "warning", "mask", beyond)
 
 
@@ -96,20 +95,6 @@ def _constants(audit: Audit, node: Node) -> Iterator[float]:
             signal = audit.facts.signals[operand]
             if signal.constant and signal.range.lo == signal.range.hi:
                 yield signal.range.lo
-
-
-def _reaches_softmax(audit: Audit, node: Node) -> bool:
-    """Whether a softmax takes the value, perhaps added to scores."""
-    frontier = {node.name}
-    for _ in range(DEPTH):
-        users = [n for n in audit.graph.nodes if frontier & set(n.inputs)]
-        if any(n.op.endswith("softmax") or n.op in _ATTENTION for n in users):
-            return True
-        frontier = {n.name for n in users if n.op in OPS | MOVES}
-    return False
-
-
-_ATTENTION = frozenset({"netaudit.attention", "aten.scaled_dot_product_attention"})
 
 
 def _remark(node: Node, value: float, siblings: tuple[str, ...]) -> Remark:

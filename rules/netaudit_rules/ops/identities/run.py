@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from dataclasses import field as field_
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -20,47 +22,54 @@ from .table import CHOICES, PICKS, stepped
 if TYPE_CHECKING:
     from netaudit import Facts
 
-LARGEST = 1 << 22
+LARGEST = 1 << 21
 """Entries of a node beyond which nothing is said of it."""
-BUDGET = 1 << 24
-"""Entries of all nodes together that one question may cost."""
+BUDGET = 1 << 22
+"""Entries of all nodes together that the questions about one graph may cost: about a second."""
 RUNS = (0, 1)
 
 
-def zeros(facts: Facts, name: str, *, on_example: bool) -> NDArray[np.bool_] | None:
-    """The entries of a node that are exactly zero at initialisation: for every input, or on the example input.
+@dataclass(slots=True)
+class Identities:
+    """What is asked of one graph. Holds the numbers that earlier questions needed: they depend on each other."""
 
-    None when the question is too large. Two runs on other numbers must agree.
-    """
-    return _where(facts, name, on_example, lambda numbers: numbers == 0)
+    facts: Facts
+    _held: dict[tuple[int, bool], dict[str, Numbers | None]] = field_(default_factory=dict)
+    _spent: int = 0
 
+    def zeros(self, name: str, *, on_example: bool) -> NDArray[np.bool_] | None:
+        """The entries of a node that are exactly zero at initialisation: for every input, or on the example input.
 
-def ones(facts: Facts, name: str, *, on_example: bool) -> NDArray[np.bool_] | None:
-    """The entries that are exactly 1 or -1 likewise (the cosine of a row with itself)."""
-    return _where(facts, name, on_example, lambda numbers: (numbers == 1) | (numbers == field.P - 1))
+        None when the question is too large. Two runs on other numbers must agree.
+        """
+        return self._where(name, on_example, lambda numbers: numbers == 0)
 
+    def ones(self, name: str, *, on_example: bool) -> NDArray[np.bool_] | None:
+        """The entries that are exactly 1 or -1 likewise (the cosine of a row with itself)."""
+        return self._where(name, on_example, lambda numbers: (numbers == 1) | (numbers == field.P - 1))
 
-def _where(facts: Facts, name: str, on_example: bool, test: Callable[[Numbers], NDArray[np.bool_]]) -> NDArray[np.bool_] | None:
-    result: NDArray[np.bool_] | None = None
-    for run in RUNS:
-        numbers = _numbers(facts, name, run, on_example)
-        if numbers is None:
+    def _where(self, name: str, on_example: bool, test: Callable[[Numbers], NDArray[np.bool_]]) -> NDArray[np.bool_] | None:
+        result: NDArray[np.bool_] | None = None
+        for run in RUNS:
+            numbers = self._numbers(name, run, on_example)
+            if numbers is None:
+                return None
+            found = test(numbers)
+            result = found if result is None else result & found
+            if not result.any():
+                break
+        return result
+
+    def _numbers(self, name: str, run: int, on_example: bool) -> Numbers | None:
+        values = self._held.setdefault((run, on_example), {})
+        new = [node for node in _cone(self.facts, name) if node.name not in values]
+        cost = sum(prod(node.shape) for node in new)
+        if self._spent + cost > BUDGET:
             return None
-        found = test(numbers)
-        result = found if result is None else result & found
-        if not result.any():
-            break
-    return result
-
-
-def _numbers(facts: Facts, name: str, run: int, on_example: bool) -> Numbers | None:
-    cone = _cone(facts, name)
-    if sum(prod(node.shape) for node in cone) > BUDGET:
-        return None
-    values: dict[str, Numbers | None] = {}
-    for node in cone:
-        values[node.name] = _of_node(facts, node, values, run, on_example)
-    return values[name]
+        self._spent += cost
+        for node in new:
+            values[node.name] = _of_node(self.facts, node, values, run, on_example)
+        return values[name]
 
 
 def _cone(facts: Facts, name: str) -> list[Node]:
