@@ -77,6 +77,12 @@ def gradient_rms(audit: Audit, name: str) -> float | None:
     return None if forecast is None or audit.flow.seed != "loss" else power(forecast)
 
 
+def coming_gradient_rms(audit: Audit, name: str) -> float | None:
+    """The same now, or once factors that start at zero have moved, if that is more: a gradient may be small for the moment only."""
+    now, later = gradient_rms(audit, name), None if audit.later is None else audit.later.params[name].forecast
+    return now if now is None or later is None else max(now, power(later))
+
+
 def gradient_norm(audit: Audit, names: Iterable[str]) -> float | None:
     """FORECAST l2 norm of the gradient of some parameters together; None when one is unknown."""
     total = 0.0
@@ -103,6 +109,16 @@ def logarithm(value: float) -> float | None:
     return log10(value) if 0.0 < value < inf else None
 
 
+def times(value: float) -> str:
+    """A factor as people read it."""
+    return f"{value:.2g}" if value < 100 else f"{value:.0f}" if value < 1e5 else f"{value:.1e}"
+
+
+def rounded(value: float) -> float:
+    """A number that one would write down: one digit."""
+    return float(f"{value:.1g}")
+
+
 def middle(values: Iterable[float]) -> float:
     """The median (the upper of two)."""
     ordered = sorted(values)
@@ -112,18 +128,38 @@ def middle(values: Iterable[float]) -> float:
 # steps ------------------------------------------------------------------------------------------------------------------
 
 
-def step(audit: Audit, one: Held, lr: float | None) -> float | None:
-    """The RMS of a parameter's first update with a learning rate; None when it is not known.
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What clipping does to a gradient of an RMS: the factor by norm, and the largest entry."""
+
+    factor: float = 1.0
+    largest: float = inf
+
+    def __call__(self, gradient: float) -> float:
+        """The RMS that is left."""
+        return min(gradient * self.factor, self.largest)
+
+
+def clip_of(audit: Audit) -> Clip:
+    """The clipping of a training; by norm only where the norm of the whole gradient is known."""
+    threshold, largest = audit.training.clip, audit.training.clip_value
+    whole = None if threshold is None else whole_norm(audit)
+    factor = min(1.0, threshold / whole) if threshold is not None and whole else 1.0
+    return Clip(factor, inf if largest is None else largest)
+
+
+def step(audit: Audit, one: Held, lr: float | None, clip: Clip, *, first: bool = False) -> float | None:
+    """The RMS of a parameter's update with a learning rate, the ``first`` one or an early one; None when it is not known.
 
     ``gradient``: ``lr g`` (times ``1 + m`` with Nesterov), after clipping. ``sign``: every entry moves by lr, as far as eps lets it;
     RMSprop's running mean starts at 0, so that its first step is ``1 / sqrt(1 - alpha)`` times that.
     """
-    gradient = gradient_rms(audit, one.name)
     if lr is None:
         return None
-    if one.kind.step == "gradient":
-        clipped = None if gradient is None else gradient * clipping(audit, gradient)
-        return None if clipped is None else lr * clipped * (1.0 + _look_ahead(one.group))
+    by_size = one.kind.step == "gradient"
+    gradient = gradient_rms(audit, one.name) if first and by_size else coming_gradient_rms(audit, one.name)
+    if by_size:
+        return None if gradient is None else lr * clip(gradient) * (1.0 + _look_ahead(one.group))
     return lr * _normalised(one.group, gradient) if one.kind.step == "sign" else None
 
 
@@ -141,17 +177,6 @@ def _normalised(group: Group, gradient: float | None) -> float:
         return largest
     below = sqrt(start + (gradient / largest) ** 2) + (group.number("eps") or 0.0)
     return gradient / below
-
-
-def clipping(audit: Audit, gradient: float) -> float:
-    """The factor by which clipping shrinks a gradient of this RMS; 1 where the norm is unknown."""
-    factor = 1.0
-    if audit.training.clip_value is not None and gradient:
-        factor = min(1.0, audit.training.clip_value / gradient)
-    if audit.training.clip is not None:
-        whole = whole_norm(audit)
-        factor *= min(1.0, audit.training.clip / whole) if whole else 1.0
-    return factor
 
 
 def momentum(one: Held) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from netaudit import Audit, Evidence, Optimizer, Remark, Remedy, check
-from netaudit_rules.checks.optimiser.common import DOUBT, Held, gradient_rms, held, held_matrices, logarithm, middle, place, together
+from netaudit import VANISHING, Audit, Evidence, Optimizer, Remark, Remedy, best_sensitivity, check
+from netaudit_rules.checks.optimiser.common import DOUBT, Held, coming_gradient_rms, held, held_matrices, logarithm, middle, place, together
 
 SHARE = 0.1
 """The share of the gradient's RMS from which eps makes itself felt: a step is then 10 % shorter."""
@@ -103,7 +103,7 @@ def _vanished(optimizer: Optimizer, found: Sequence[Held]) -> Remark:
 
 def _felt(audit: Audit, optimizer: Optimizer) -> Iterator[Remark]:
     weights = [one for one in held_matrices(audit) if one.optimizer is optimizer and _is_adaptive(one) and _eps(one) > 0.0]
-    known = [(one, g) for one in weights if (g := gradient_rms(audit, one.name))]
+    known = [(one, g) for one in weights if _learns(audit, one) and (g := coming_gradient_rms(audit, one.name))]
     if not known:
         return
     typical = middle(_eps(one) / g for one, g in known)
@@ -119,3 +119,9 @@ def _felt(audit: Audit, optimizer: Optimizer) -> Iterator[Remark]:
             help=(Remedy("an eps of 1e-12 to 1e-15 is safe in fp32"),),
             key="felt",
         )
+
+
+def _learns(audit: Audit, one: Held) -> bool:
+    """Whether the weight gets a gradient to speak of: where none does, NA201 says why."""
+    best = best_sensitivity(audit.flow, audit.later, one.name)
+    return best is not None and best > VANISHING

@@ -9,12 +9,14 @@ from netaudit import VANISHING, Audit, Evidence, Optimizer, Remark, Remedy, best
 from netaudit_rules.checks.optimiser.common import (
     DOUBT,
     Held,
+    coming_gradient_rms,
     effective_lr,
-    gradient_norm,
     held_matrices,
     logarithm,
     middle,
     place,
+    rounded,
+    times,
     together,
     weight_rms,
 )
@@ -104,12 +106,12 @@ def _pull(audit: Audit, one: Held) -> float | None:
     if not is_coupled(one.kind, one.group):
         return decay * rms if one.kind.step == "sign" else None
     reached = best_sensitivity(audit.flow, audit.later, one.name)
-    gradient = gradient_norm(audit, [one.name])
+    gradient = coming_gradient_rms(audit, one.name)
     if gradient is None or reached is None or reached < VANISHING:
         return None
     rows, columns = one.info.shape[0], prod(one.info.shape[1:])
     spectral = rms * (sqrt(rows) + sqrt(columns))
-    return decay * spectral / gradient if gradient else inf
+    return decay * spectral / (gradient * sqrt(rows * columns)) if gradient else inf
 
 
 def _doubt(one: Held) -> float:
@@ -125,7 +127,6 @@ def _overshoots(optimizer: Optimizer, found: Sequence[Held]) -> Remark:
         where=place(optimizer),
         severity="error",
         reason="without any gradient the weight is multiplied by 1 - lr wd (over 1 - m with momentum) at every step",
-        evidence=Evidence("lr wd / (1 - m)", logarithm(2.0), logarithm(_own_step(one)), None, None, "the settings alone"),
         siblings=tuple(other.name for other in found[1:]),
         key="overshoots",
     )
@@ -136,16 +137,21 @@ def _rules(optimizer: Optimizer, pulls: Sequence[tuple[Held, float]]) -> Remark:
     strong = [(one, pull) for one, pull in pulls if pull > _doubt(one)]
     one, pull = max(strong, key=lambda item: item[1])
     decay = one.group.number("weight_decay") or 0.0
-    coupled = is_coupled(one.kind, one.group)
+    coupled, better = is_coupled(one.kind, one.group), rounded(decay / typical / 10)
     against = "its gradient can push, in any direction" if coupled else "steps of lr can hold against it"
     return Remark(
         message=f"weight decay {decay:g} pulls {len(strong)} of {len(pulls)} weights to zero harder than the loss holds them",
         module=together(other.name for other, _ in strong),
         where=place(optimizer),
         severity="error" if typical > CERTAIN * _doubt(one) else "warning",
-        reason=f"`{one.name}` is pulled {pull:.2g} times as hard as {against}",
+        reason=f"`{one.name}` is pulled {times(pull)} times as hard as {against}",
         evidence=Evidence("pull / hold", 0.0, None, logarithm(typical), None, "median over weights; weights of random entries"),
-        help=(Remedy(f"weight decay of {decay / typical / 10:.1g} is a tenth of what holds at the start"),),
+        help=(
+            Remedy(
+                f"weight decay = {better:g}",
+                f"pulls {times(typical * better / decay)} times as hard as the loss holds",
+            ),
+        ),
         siblings=tuple(other.name for other, _ in strong if other is not one),
         key="rules",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netaudit import Audit, Evidence, Optimizer, Remark, Remedy, check
-from netaudit_rules.checks.optimiser.common import DOUBT, Held, held_matrices, logarithm, place, step, weight_rms
+from netaudit_rules.checks.optimiser.common import DOUBT, Clip, Held, clip_of, held_matrices, logarithm, place, step, weight_rms
 
 MOVED = 1e-3
 """The share of its size that a weight has to be able to move by over the whole training."""
@@ -59,19 +59,20 @@ def imperceptible_update(audit: Audit) -> Iterator[Remark]:
     References:
         Kingma & Ba 2015, section 2.1 (the step is bounded by lr).
     """
+    clip = clip_of(audit)
     for optimizer in audit.training.optimizers:
         own = [one for one in held_matrices(audit) if one.optimizer is optimizer]
-        moved = [_reach(audit, one) for one in own]
+        moved = [_reach(audit, one, clip) for one in own]
         known = [share for share in moved if share is not None]
         if known and len(known) == len(own) and max(known) < MOVED:
             yield _remark(audit, optimizer, own, max(known))
 
 
-def _reach(audit: Audit, one: Held) -> float | None:
+def _reach(audit: Audit, one: Held, clip: Clip) -> float | None:
     """The share of its size that a weight moves by at most."""
-    size, weight = step(audit, one, one.group.peak_lr), weight_rms(audit, one.name)
+    size, weight = step(audit, one, one.group.peak_lr, clip), weight_rms(audit, one.name)
     if size is None or not weight or (one.kind.step == "gradient" and audit.later is not None):
-        return None  # a gradient that is zero for the moment says nothing of the later ones
+        return None  # a gradient that is small for the moment says little of the later ones
     doubt = DOUBT / (1.0 - min(one.group.number("momentum") or 0.0, 0.999)) if one.kind.step == "gradient" else 1.0
     return doubt * size * (audit.training.steps or LONG) / weight
 

@@ -15,17 +15,14 @@ LINEAR = frozenset(
 NORMS = frozenset(
     "aten." + name for name in ("batch_norm", "layer_norm", "native_layer_norm", "group_norm", "instance_norm", "rms_norm")
 ) | {"netaudit.rms_norm", "netaudit.layer_norm", "netaudit.l2_normalize"}
-HOMOGENEOUS = MOVES | {"aten.relu", "aten.leaky_relu", "aten.dropout", "aten.max_pool2d", "aten.avg_pool2d", "aten.mean"}
-"""Ops that pass on a positive factor as it is."""
-SMALL = 1e-2
-"""The share of the variance that eps may have: with more the norm lets part of the scale through."""
-
-
+_PASSING = "relu leaky_relu prelu gelu silu mish hardswish elu softplus dropout max_pool2d avg_pool2d mean"
+HOMOGENEOUS = MOVES | {f"aten.{name}" for name in _PASSING.split()}
+"""Ops that pass on a positive factor as it is, or do once it is large."""
 Accept: TypeAlias = Callable[[Node, str], bool]
 
 
 def scale_invariant(audit: Audit) -> frozenset[str]:
-    """The weights that only act through a linear map which a normalisation follows, with nothing between that knows their size.
+    """The weights that only act through a linear map which a normalisation follows, with nothing between that minds their size.
 
     Their gradient is orthogonal to them. A bias on the way counts as part of the weight.
     """
@@ -40,6 +37,18 @@ def scale_invariant(audit: Audit) -> frozenset[str]:
 
     params = audit.graph.params.items()
     return frozenset(name for name, info in params if is_matrix(info.shape) and _all_reach(users, info.node, MOVES, is_map))
+
+
+def exposed(audit: Audit) -> frozenset[str]:
+    """The parameters that act on the loss along a way without a normalisation: where they grow, so does what they do."""
+    seen, waiting = set[str](), [name for name in audit.graph.heads if name in audit.facts.nodes]
+    while waiting:
+        node = audit.facts.nodes[waiting.pop()]
+        if node.name not in seen:
+            seen.add(node.name)
+            hidden = node.operands[:1] if node.op in NORMS and _trains(node) and _rules(audit, node) else ()
+            waiting += [name for name in node.inputs if name not in hidden]
+    return frozenset(name for name, info in audit.graph.params.items() if info.node in seen)
 
 
 def users_of(audit: Audit) -> Mapping[str, Sequence[Node]]:
@@ -72,6 +81,6 @@ def _trains(node: Node) -> bool:
 
 
 def _rules(audit: Audit, node: Node) -> bool:
-    """Whether the variance rules over eps."""
+    """Whether the variance rules over eps: what grows is normalised all the more."""
     eps, moments = node.args.get("eps"), audit.facts.signals[node.inputs[0]].moments
-    return not isinstance(eps, (int, float)) or moments is None or eps <= SMALL * moments.mean_square
+    return not isinstance(eps, (int, float)) or moments is None or eps <= moments.mean_square

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from netaudit import Audit, Evidence, Optimizer, Remark, Remedy, check
 from netaudit_rules.checks.optimiser.common import (
     OVERWHELMING,
+    Clip,
     Held,
-    clipping,
+    clip_of,
     effective_lr,
     gradient_rms,
     held_matrices,
@@ -16,8 +17,11 @@ from netaudit_rules.checks.optimiser.common import (
     momentum,
     place,
     reference_rms,
+    rounded,
+    times,
     together,
 )
+from netaudit_rules.checks.optimiser.disproportionate_update import overwhelmed
 from netaudit_rules.checks.optimiser.invariance import scale_invariant
 
 
@@ -33,8 +37,8 @@ def momentum_overshoot(audit: Audit) -> Iterator[Remark]:
 
     How it is found:
         ``lr / (1 - m)`` times the forecast RMS of the gradient, against the RMS of the weight (that of torch's initialisation,
-        if the weight is smaller). Healthy models stay below 2.4 times; flagged from twice that on. A first step that is too
-        large by itself is NA615. Weights that a normalisation follows are left out.
+        if the weight is smaller). Healthy models stay below 2.4 times in one step; flagged from twice that on. A first step that
+        is too large by itself is NA615. Weights that a normalisation follows are left out.
 
     Flagged:
         ```python
@@ -75,39 +79,35 @@ def momentum_overshoot(audit: Audit) -> Iterator[Remark]:
     References:
         Sutskever et al. 2013, section 2; Godbole et al. 2023 (Deep Learning Tuning Playbook), "lr / (1 - momentum)".
     """
-    invariant = scale_invariant(audit)
+    if overwhelmed(audit):
+        return
+    invariant, clip = scale_invariant(audit), clip_of(audit)
     weights = [one for one in held_matrices(audit) if momentum(one) > 0.0 and one.name not in invariant]
     for optimizer in audit.training.optimizers:
-        ways = [(one, way) for one in weights if one.optimizer is optimizer and (way := _way(audit, one)) is not None]
-        far = sorted((item for item in ways if item[1] > OVERWHELMING and not _is_at_once(item)), key=lambda item: -item[1])
+        ways = [(one, way) for one in weights if one.optimizer is optimizer and (way := _way(audit, one, clip)) is not None]
+        far = sorted((item for item in ways if item[1] > OVERWHELMING), key=lambda item: -item[1])
         if far:
             yield _remark(optimizer, far)
 
 
-def _way(audit: Audit, one: Held) -> float | None:
+def _way(audit: Audit, one: Held, clip: Clip) -> float | None:
     """How far a gradient that lasts carries a weight, in sizes of the weight."""
     lr, gradient = effective_lr(one), gradient_rms(audit, one.name)
     if lr is None or gradient is None:
         return None
-    return lr * gradient * clipping(audit, gradient) / reference_rms(audit, one)
-
-
-def _is_at_once(item: tuple[Held, float]) -> bool:
-    one, way = item
-    return way * (1.0 - momentum(one)) > OVERWHELMING
+    return lr * clip(gradient) / reference_rms(audit, one)
 
 
 def _remark(optimizer: Optimizer, far: Sequence[tuple[Held, float]]) -> Remark:
     one, way = far[0]
-    m, lr = momentum(one), one.group.peak_lr
+    m, lr = momentum(one), one.group.peak_lr or 0.0
+    better = rounded(lr / way)
     return Remark(
-        message=f"momentum {m:g} with lr = {lr:g} carries `{one.name}` {way:.2g} times its size before the first gradient is forgotten",
+        message=f"momentum {m:g} with lr = {lr:g} carries `{one.name}` {times(way)} times its size before the first gradient is forgotten",
         module=together(name.name for name, _ in far),
         where=place(optimizer),
         reason=f"a gradient acts over 1 / (1 - m) = {1 / (1 - m):.3g} updates: the effective learning rate is {effective_lr(one):.3g}",
-        evidence=Evidence(
-            "lr g / ((1 - m) RMS(W))", logarithm(OVERWHELMING), None, logarithm(way), None, "a gradient that stays as at initialisation"
-        ),
-        help=(Remedy(f"lr = {(lr or 0.0) / way:.1g} with this momentum, or a momentum of 0.9 with the same lr"),),
+        evidence=Evidence("lr g / ((1 - m) RMS(W))", logarithm(OVERWHELMING), None, logarithm(way), None, "a gradient that lasts"),
+        help=(Remedy(f"lr = {better:g} with this momentum", f"carries it {times(way * better / lr)} times its size"),),
         siblings=tuple(other.name for other, _ in far[1:]),
     )

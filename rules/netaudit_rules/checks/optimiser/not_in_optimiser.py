@@ -20,9 +20,9 @@ def not_in_optimiser(audit: Audit) -> Iterator[Remark]:
 
     How it is found:
         The parameters with ``requires_grad`` that a gradient reaches, against those in all groups of all optimisers together. An
-        error when an optimiser also holds tensors that are not the model's (it was built for parameters that have been
-        replaced), or when all it holds is frozen. A warning when a missing parameter acts on what an optimised one has made: a
-        head, a layer in between. A note when whole parts in front or beside are missing: that is how a backbone is kept fixed.
+        error when all that an optimiser holds is frozen or not the model's. A warning when a missing parameter acts on what an
+        optimised one has made: a head, a layer in between; an error when the optimiser holds tensors instead that are not the
+        model's, for which it was built. A note when parts in front or beside are missing: that is how a backbone is kept fixed.
 
     Flagged:
         ```python
@@ -95,9 +95,9 @@ def _missing(audit: Audit, missing: Sequence[str], optimised: frozenset[str]) ->
     behind = _behind(audit, missing, optimised)
     shown = behind[0] if behind else missing[0]
     others = [name for name in missing if name != shown]
-    severity: Severity = "error" if strangers else "warning" if behind else "info"
+    severity: Severity = "error" if strangers and behind else "warning" if behind else "info"
     why = "a gradient is computed for it, and nothing is done with it"
-    if strangers:
+    if strangers and behind:
         why += f"\nthe optimiser holds {strangers} tensors that are not the model's: it was built before they were replaced"
     module = together(behind or missing)
     return Remark(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import sqrt
 
 from netaudit import Audit, Evidence, Optimizer, Remark, Remedy, check, is_coupled
-from netaudit_rules.checks.optimiser.common import Held, gradient_norm, held_matrices, logarithm, place, together, weight_rms
+from netaudit_rules.checks.optimiser.common import Held, gradient_norm, held_matrices, logarithm, place, times, together, weight_rms
 from netaudit_rules.checks.optimiser.invariance import scale_invariant
 
 FAST = 0.3
@@ -97,7 +97,6 @@ def _turning(optimizer: Optimizer, found: Sequence[tuple[Held, float]]) -> Remar
         module=together(other.name for other, _ in found),
         where=place(optimizer),
         reason=f"their direction is forgotten within {memory} updates, their size balances within {balance:.2g}",
-        evidence=Evidence("rad an update", logarithm(FAST), logarithm(turn), None, None, "equilibrium of growth and decay"),
         help=(Remedy("keep lr * wd at 1e-3 or below"),),
         siblings=tuple(other.name for other, _ in found[1:]),
         key="turning",
@@ -111,7 +110,7 @@ def _fading(audit: Audit, optimizer: Optimizer, own: Sequence[Held]) -> Iterator
     if known:
         one, fall = max(known, key=lambda item: item[1])
         yield Remark(
-            message=f"without weight decay `{one.name}` grows until its effective learning rate is {fall:.2g} times smaller",
+            message=f"without weight decay `{one.name}` grows until its effective learning rate is {times(fall)} times smaller",
             module=together(other.name for other, _ in known),
             where=place(optimizer),
             severity="info",

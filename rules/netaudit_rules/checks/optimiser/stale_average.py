@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import log
 
-from netaudit import Audit, Evidence, Remark, Remedy, check
-from netaudit_rules.checks.optimiser.common import logarithm
+from netaudit import Audit, Remark, Remedy, check
 
 REST = 0.1
 """The share of a running mean that may stem from the initial weights in the end."""
@@ -65,6 +64,5 @@ def stale_average(audit: Audit) -> Iterator[Remark]:
         yield Remark(
             message=f"after {steps} updates {rest:.0%} of the running mean (decay {decay:g}) are still the initial weights",
             reason="the initial weights have the share decay^steps",
-            evidence=Evidence("decay^steps", logarithm(REST), logarithm(rest), None, None, "a mean that starts at the initial weights"),
             help=(Remedy(f"warm the decay up, or use {REST ** (1 / steps):.4g}: {decay:g} needs {needed} updates"),),
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import sqrt
 
-from netaudit import Audit, Evidence, Group, Optimizer, Remark, Remedy, check, kind_of
-from netaudit_rules.checks.optimiser.common import logarithm, place
+from netaudit import Audit, Group, Optimizer, Remark, Remedy, check, kind_of
+from netaudit_rules.checks.optimiser.common import place
 
 SPIKE = 10.0
 """Multiples of lr that one gradient may move a weight by before it is worth a note: 3.2 with Adam's defaults."""
@@ -82,7 +82,6 @@ def _remarks(optimizer: Optimizer, group: Group, first: float, second: float) ->
                 message=f"betas ({first:g}, {second:g}): the mean remembers longer than the root of the second moment",
                 where=place(optimizer),
                 reason=f"after a burst of large gradients the step grows by {ratio:.3g} an update, without a bound but eps",
-                evidence=Evidence("beta1 / sqrt(beta2)", 0.0, logarithm(ratio), None, None, "the two numbers"),
                 help=(Remedy("swap them, or use (0.9, 0.999)" if second < first else "use (0.9, 0.999)"),),
                 key="order",
             )
@@ -92,7 +91,6 @@ def _remarks(optimizer: Optimizer, group: Group, first: float, second: float) ->
             where=place(optimizer),
             severity="info",
             reason="(1 - beta1) / sqrt(1 - beta2): v is still small when the gradient arrives",
-            evidence=Evidence("step / lr", 1.0, logarithm(spike), None, None, "a gradient far above those before it"),
             help=(Remedy("beta2 of 0.95 to 0.99 forgets the quiet time sooner"),),
             key="spike",
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netaudit import Audit, Evidence, Remark, Remedy, check
-from netaudit_rules.checks.optimiser.common import Held, held, logarithm, place, together
+from netaudit import Audit, Remark, Remedy, check
+from netaudit_rules.checks.optimiser.common import Held, held, place, together
 from netaudit_rules.checks.precision.lost_updates import LOST, dtype_of
 
 
@@ -83,7 +83,6 @@ def _remark(audit: Audit, stuck: list[Held], decay: float, what: str, key: str) 
         module=together(one.name for one in stuck),
         where=place(stuck[0].optimizer),
         reason=f"1 - {decay:g} = {1 - decay:.1g} is below {LOST[dtype]:.2g}: the product rounds back, and the mean only grows",
-        evidence=Evidence("1 - decay", logarithm(LOST[dtype]), logarithm(1 - decay), None, None, "rounding to nearest"),
         help=(Remedy("keep the state in fp32 (fp32 parameters with autocast), or use a beta2 of 0.95 to 0.99"),),
         siblings=tuple(one.name for one in stuck[1:]),
         key=key,

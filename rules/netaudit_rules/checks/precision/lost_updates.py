@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import erfc, sqrt
 
 from netaudit import Audit, Evidence, Optimizer, Remark, Remedy, check
-from netaudit_rules.checks.optimiser.common import Held, held, logarithm, place, step, together, weight_rms
+from netaudit_rules.checks.optimiser.common import Clip, Held, clip_of, held, logarithm, place, step, together, weight_rms
 
 LOST = {"bfloat16": 2.0**-9, "float16": 2.0**-12}
 """A change below this share of a number is rounded away whatever the number's mantissa; up to twice that it may be."""
@@ -63,8 +63,9 @@ def lost_updates(audit: Audit) -> Iterator[Remark]:
     References:
         IEEE 754; Zamirai et al. 2020 (Revisiting BFloat16 Training), section 3.
     """
+    clip = clip_of(audit)
     for optimizer in audit.training.optimizers:
-        shares = [(one, share) for one in held(audit) if one.optimizer is optimizer and (share := _lost(audit, one)) is not None]
+        shares = [(one, share) for one in held(audit) if one.optimizer is optimizer and (share := _lost(audit, one, clip)) is not None]
         stuck = [one for one, share in shares if share > MOST]
         if stuck:
             yield _remark(audit, optimizer, shares, stuck)
@@ -75,9 +76,9 @@ def dtype_of(audit: Audit, one: Held) -> str:
     return {"bf16": "bfloat16", "fp16": "float16"}.get(audit.training.precision or "", one.info.dtype)
 
 
-def _lost(audit: Audit, one: Held) -> float | None:
+def _lost(audit: Audit, one: Held, clip: Clip) -> float | None:
     """The share of the entries on which a step is certainly lost; None where nothing is known, or the dtype is wide enough."""
-    limit, size = LOST.get(dtype_of(audit, one)), step(audit, one, one.group.peak_lr)
+    limit, size = LOST.get(dtype_of(audit, one)), step(audit, one, one.group.peak_lr, clip)
     signal = audit.facts.signals[one.info.node]
     if limit is None or not size:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netaudit import Audit, Evidence, Remark, Remedy, check
+from netaudit import Audit, Evidence, ParamInfo, Remark, Remedy, check
 from netaudit_rules.checks.common import is_matrix, trained
 from netaudit_rules.checks.optimiser.common import together
 from netaudit_rules.checks.optimiser.invariance import LINEAR
@@ -84,12 +84,8 @@ def _underflow(audit: Audit) -> Iterator[Remark]:
     """The weights whose gradient comes through an activation whose own gradient is zero in fp16."""
     if audit.flow.seed != "loss":
         return
-    gone = []
-    for name, info in trained(audit):
-        half = [node for node in audit.flow.path(info.node)[1:] if audit.facts.nodes[node].op in LINEAR]  # what autocast runs in fp16
-        sizes = [f for node in half if (f := audit.flow.nodes[node].forecast) is not None and f > float("-inf")]
-        if is_matrix(info.shape) and sizes and min(sizes) < TINY - DOUBT:
-            gone.append((name, min(sizes)))
+    smallest = [(name, size) for name, info in trained(audit) if is_matrix(info.shape) and (size := _smallest(audit, info)) is not None]
+    gone = [(name, size) for name, size in smallest if size < TINY - DOUBT]
     if not gone:
         return
     worst, size = min(gone, key=lambda item: item[1])
@@ -103,3 +99,13 @@ def _underflow(audit: Audit) -> Iterator[Remark]:
         siblings=tuple(name for name, _ in gone if name != worst),
         key="fp16",
     )
+
+
+def _smallest(audit: Audit, info: ParamInfo) -> float | None:
+    """log10 of the smallest gradient on the way to a weight of those that autocast takes in fp16, now or once zero factors have moved."""
+    found = []
+    for flow in (audit.flow, audit.later):
+        half = [n for n in flow.path(info.node)[1:] if flow.facts.nodes[n].op in LINEAR] if flow is not None else []
+        sizes = [f for name in half if flow is not None and (f := flow.nodes[name].forecast) is not None and f > float("-inf")]
+        found += [min(sizes)] if sizes else []
+    return max(found, default=None)
