@@ -22,7 +22,7 @@ Judge: TypeAlias = Callable[[Audit], tuple[Sequence[Finding], Sequence[str]]]
 """What the checks find, and those that crashed."""
 TRIED = 6
 """Remedies of one target that are analysed; what is beyond is advice."""
-CALLS = 20_000
+CALLS = 5_000
 """Calls of a target that remedies may have analysed in all, which caps their number on large models."""
 BEYOND = "not re-analysed: {} remedies a target are"
 
@@ -46,7 +46,8 @@ def remedied(kept: Sequence[Finding], found: Sequence[Finding], bench: Bench) ->
     """The findings that are kept of those found, with the outcome of their remedies, those that resolve them first.
 
     Of remedies with changes, the first ``Bench.tries`` of all findings are analysed, errors before warnings before notes. One
-    that makes nothing better is dropped; one without changes, or whose effect has no forecast, stays as it is: advice.
+    that makes nothing better, or brings more than it takes, is dropped; one without changes, or whose effect has no forecast,
+    stays as it is: advice.
     """
     left = bench.tries
     result = list(kept)
@@ -80,8 +81,9 @@ def _tried(finding: Finding, remedy: Remedy, bench: Bench, before: Sequence[Find
         return [remedy]
     remaining = _alike(finding, after)
     resolved = len(remaining) < len(_alike(finding, before))
-    appeared = sorted(_codes(after) - _codes(before))
-    if not (resolved and not appeared) and not sizes.better and not _milder(finding, remaining):
+    appeared, gone = sorted(_codes(after) - _codes(before)), _codes(before) - _codes(after)
+    helps = (resolved and not appeared) or sizes.better or _milder(finding, remaining)
+    if not helps or len(appeared) > len(gone):
         return []
     outcome = _outcome(finding.code, remedy, sizes, resolved=resolved, appeared=appeared)
     return [replace(remedy, outcome=outcome, resolves=resolved and not appeared and not sizes.doubtful)]
@@ -148,7 +150,7 @@ def _outcome(code: str, remedy: Remedy, sizes: _Sizes, *, resolved: bool, appear
     gone = "beyond the limit still, by less than the error of a forecast" if sizes.doubtful else "the finding disappears"
     verdict = gone if resolved else f"still {code}"
     if appeared:
-        verdict += f", but {' and '.join(appeared)} appear{'s' if len(appeared) == 1 else ''}"
+        verdict += f", but {', '.join(appeared)} appear{'s' if len(appeared) == 1 else ''}"
     after = _known(sizes.after)
     if not after:
         return verdict
