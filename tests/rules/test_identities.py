@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from netaudit_rules.ops.identities.field import P, inverse, matmul, of_values, r
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from netaudit.testing import facts_of, normal
+from netaudit.testing import Applied, facts_of, normal
 
 Function = Callable[[Tensor], Tensor]
 X = normal(6, 5)
@@ -147,3 +148,19 @@ def test_products_inverses_and_roots_are_those_of_the_field() -> None:
     assert ((inverse(nonzero) * nonzero % np.uint64(P)) == 1).all()
     square = root(nonzero) * root(nonzero) % np.uint64(P)
     assert ((square == nonzero) | (square == np.uint64(P) - nonzero)).all()
+
+
+def test_entries_said_to_be_zero_are_zero_for_every_op(op: Applied) -> None:
+    """On inputs whose first rows are zero, and on ones without zeros: whatever the op, nothing crashes and nothing false is said."""
+    floats = [name for name in op.facts.graph.inputs if op.tensors[name].is_floating_point()]
+    for zeroed in (False, True):
+        drawn = {name: op.allowed(name, torch.randn_like(op.tensors[name])) if name in op.names else op.tensors[name] for name in floats}
+        if zeroed:
+            drawn = {name: torch.cat([0 * v[:1], v[1:]]) if v.ndim and 0.0 in op.signal(name).range else v for name, v in drawn.items()}
+        known = {name: replace(op.facts.signals[name], value=v.numpy()) for name, v in drawn.items()}
+        facts = replace(op.facts, signals={**op.facts.signals, **known})
+        found = Identities(facts).zeros(op.node.name, on_example=True)
+        value = op.run(drawn)[op.node.name]
+        assert found is None or found.shape == value.shape
+        if found is not None and found.any() and value.is_floating_point():
+            assert float(value[torch.from_numpy(found.copy())].abs().nan_to_num(0.0).max()) < ROUNDING

@@ -94,8 +94,8 @@ def power(a: Numbers, exponent: int) -> Numbers:
 
 
 def inverse(a: Numbers) -> Numbers:
-    """``1 / a``; 0 for 0 (Fermat)."""
-    return power(a, P - 2)
+    """``1 / a`` (Fermat); of 0 some number that is not 0, as inf is not."""
+    return np.where(a == 0, np.uint64(salt("1 / 0") % (P - 1) + 1), power(a, P - 2))
 
 
 def root(a: Numbers) -> Numbers:
