@@ -132,7 +132,7 @@ GOOD = net("return self.a(x)")
         (("--min-coverage", "2"), "--min-coverage 2 is not a share"),
         (("--min-coverage", "nan"), "--min-coverage nan is not a share"),
         (("--timeout", "-1"), "greater than or equal to 0"),
-        (("--weights", "here"), "here is a folder, not a checkpoint"),
+        (("--weights", "here"), "here holds no .safetensors file"),
     ],
 )
 def test_a_wrong_value_is_said(folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str) -> None:

@@ -30,14 +30,14 @@ MODELS: Mapping[str, Any] = runpy.run_path(str(HERE / "published.py"))["MODELS"]
 
 FILE = """
 import sys
-import torch
 sys.path.insert(0, {here!r})
 from published import MODELS
 one = MODELS[{name!r}]
 build, example_inputs, loss = one.build, one.inputs, one.loss
-def optimizer(model):
-    return torch.optim.AdamW(model.parameters(), lr=3e-4)
 """
+
+
+SETUP = ("--mode", "train", "--optimizer", "adamw", "--lr", "3e-4", "--timeout", "0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def checked(name: str, timeout: float, memory: float) -> Result:
     """`netaudit check` on one model."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "model.py").write_text(FILE.format(here=str(HERE), name=name), encoding="utf-8")
-        command = [sys.executable, "-m", "netaudit", "check", "model.py", "--mode", "train", "-o", "json", "--timeout", "0"]
+        command = [sys.executable, "-m", "netaudit", "check", "model.py", "-o", "json", *SETUP]
         before = _spent()
         try:
             done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 from netaudit import Audit, Node, ever_reached
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
 
 
 def zero_parameters(audit: Audit) -> frozenset[str]:
-    """The trained parameters that are exactly zero."""
-    return frozenset(name for name, info in trained(audit) if audit.facts.signals[info.node].range.magnitude == 0.0)
+    """The trained parameters that are exactly zero; one without entries is not."""
+    held = ((name, info) for name, info in trained(audit) if prod(info.shape))
+    return frozenset(name for name, info in held if audit.facts.signals[info.node].range.magnitude == 0.0)
 
 
 def locked(audit: Audit) -> frozenset[str]:
