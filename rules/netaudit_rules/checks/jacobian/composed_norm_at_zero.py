@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import log10
 
-from netaudit import Audit, Evidence, Node, Remark, Severity, check
+from netaudit import Audit, Evidence, Node, Remark, Remedy, Severity, check
 from netaudit_rules.checks.common import behind_moves
 from netaudit_rules.checks.masking import masks_singularity
 from netaudit_rules.checks.places import Place, folded, module_at
@@ -155,6 +155,7 @@ def _remark(audit: Audit, singular: Singular, reach: Reach, severity: Severity, 
             None,
             "" if reach.how == "always" else "arithmetic on the example input" if reach.how == "example" else "independent entries",
         ),
+        help=(Remedy("put eps inside the root, `(x.square().sum() + eps).sqrt()`, or call torch.linalg.vector_norm"),),
         siblings=siblings,
         key=f"{node.op} {reach.how}",
     )

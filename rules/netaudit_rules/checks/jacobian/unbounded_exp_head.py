@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp, log10, sqrt
 
-from netaudit import Audit, Evidence, Node, Remark, Severity, check
+from netaudit import Audit, Evidence, Node, Remark, Remedy, Severity, check
 from netaudit_rules.checks.common import behind_moves
 from netaudit_rules.checks.compositions import composition_of, is_shifted
 from netaudit_rules.checks.places import Place, folded, module_at
@@ -152,6 +152,7 @@ def _remark(audit: Audit, node: Node, severity: Severity, found: _Exp, siblings:
             None,
             "normal entries" if spread is not None else "",
         ),
+        help=(Remedy("clamp the operand before exp, or use softplus"),),
         siblings=siblings,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import log10
 
-from netaudit import Audit, Evidence, Remark, Severity, check
+from netaudit import Audit, Evidence, Remark, Remedy, Severity, check
 from netaudit_rules.checks.compositions import is_unstable
 from netaudit_rules.checks.masking import masks_singularity
 from netaudit_rules.checks.places import Place, folded, module_at
@@ -165,6 +165,7 @@ def _remark(audit: Audit, singular: Singular, reach: Reach, severity: Severity, 
             None,
             "arithmetic on the example input" if reach.how == "example" else "normal entries" if not reach.is_certain else "",
         ),
+        help=(Remedy(_remedy(singular)),),
         siblings=siblings,
         key=f"{node.op} {reach.how}",
     )
@@ -184,6 +185,14 @@ def _message(singular: Singular, reach: Reach) -> str:
     if reach.how == "pole":
         return f"{what} takes both signs around {point}: {reach.why}"
     return f"{what} is not kept away from {point or 'what is undefined'}: {reach.why}"
+
+
+def _remedy(singular: Singular) -> str:
+    if singular.hi < float("inf"):
+        return f"clamp the operand inside the domain first: clamp({singular.lo:g} + eps, {singular.hi:g} - eps)"
+    if singular.pole:
+        return "keep the divisor away from 0 first: clamp(min=eps), or + eps where it is not negative"
+    return "keep the operand away from the point first: clamp(min=eps), or + eps where it is not negative"
 
 
 def _reason(singular: Singular, reach: Reach) -> str:

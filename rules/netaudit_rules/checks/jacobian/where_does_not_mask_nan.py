@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from netaudit import Audit, Evidence, Node, Remark, Severity, check
+from netaudit import Audit, Evidence, Node, Remark, Remedy, Severity, check
 from netaudit_rules.checks.masking import masks_singularity
 from netaudit_rules.checks.places import Place, folded, module_at
 from netaudit_rules.checks.ranges import entries, format_of, spread_of
@@ -147,6 +147,7 @@ def _remark(audit: Audit, found: _Masked, siblings: tuple[str, ...]) -> Remark:
         severity=found.severity,
         reason="the branch that is not chosen gets a gradient of 0, and 0 times an infinite slope is NaN",
         evidence=Evidence("slope", None, None, None, None, assumed),
+        help=(Remedy("choose the operand as well: f(where(condition, x, 1)) inside where(condition, ..., 0)"),),
         siblings=siblings,
         key=f"{found.inner.op} {by}",
     )

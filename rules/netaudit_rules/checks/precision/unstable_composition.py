@@ -97,7 +97,7 @@ def _compositions(audit: Audit) -> Iterator[Place[_Unstable]]:
         if found is None or feeds_nll(audit.facts, node):  # the latter is NA112's
             continue
         size = largest_of(audit, found)
-        quantity = "difference of logits" if found.across else "operand"
+        quantity = "a difference of logits" if found.across else "an operand"
         unstable = _Unstable(found.name, found.failure, found.fused, quantity, found.limit, inf if _is_masked(audit, found) else size)
         yield Place(node, _severity(unstable.size, found), found.name, unstable)
 
@@ -125,7 +125,7 @@ def _differences(audit: Audit) -> Iterator[Place[_Unstable]]:
         if spread is not None and spread.deviation > 0:
             lost = 0.5 * format_of(node).step * (spread.mean / spread.deviation) ** 2
         failure = "the digits of the variance cancel; it may be negative"
-        unstable = _Unstable("mean(x^2) - mean(x)^2", failure, "torch.var", "share lost to rounding", LOST, lost)
+        unstable = _Unstable("mean(x^2) - mean(x)^2", failure, "torch.var", "a share lost to rounding", LOST, lost)
         yield Place(node, "warning" if lost is not None and lost >= LOST else "info", "variance", unstable)
 
 
@@ -135,7 +135,7 @@ def _from(found: _Unstable) -> str:
         return ""
     if found.size is not None and isinf(found.size):
         return "; some logits of the example are -inf"
-    return f" from a {found.quantity} of {found.limit:.3g} on" + ("" if found.size is None else f" (forecast: {found.size:.3g})")
+    return f" from {found.quantity} of {found.limit:.3g} on" + ("" if found.size is None else f" (forecast: {found.size:.3g})")
 
 
 def _infinite_masks(audit: Audit) -> Iterator[Place[_Unstable]]:
