@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf, log10, prod
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from netaudit import Audit, Node, Step, Where, against_usual, backward_run, blocks, entry, forward_path, forward_run, rms
+from netaudit import Audit, Node, Severity, Step, Where, against_usual, backward_run, blocks, entry, forward_path, forward_run, rms
 from netaudit_rules.checks.common import module_of, owner_site, scientific
 
 if TYPE_CHECKING:
@@ -21,6 +21,18 @@ HOLDS = 0.8
 """The share of a run's change that a module must hold to be named instead of the one around it."""
 
 Way: TypeAlias = Literal["backward", "forward", "weight"]
+
+
+CERTAIN = 2.0
+"""Decades beyond a limit that make it an error: beyond any error of the forecast seen on small models."""
+MADE_UP = 2.0
+"""Decades more that are asked for where no loss was traced: the gradient at the outputs has a made-up size then."""
+
+
+def graded(flow: Flow, excess: float) -> Severity:
+    """How bad it is to be so many decades beyond a limit."""
+    beyond = excess - (MADE_UP if flow.seed == "unit" else 0.0)
+    return "error" if beyond > CERTAIN else "warning" if beyond > 0.0 else "info"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from netaudit import EXPLODING, Audit, Evidence, Remark, check, error_of
-from netaudit_rules.checks.blame import SENSITIVITY, blame, steps
+from netaudit_rules.checks.blame import SENSITIVITY, blame, graded, steps
 from netaudit_rules.checks.common import scientific, trained
 from netaudit_rules.checks.remedies import for_exploding
 
 RMS_LIMIT = 3.0
 """log10 of a gradient RMS that is too large whatever the weight's scale."""
-CERTAIN = 2.0
-"""Decades beyond a limit that make it an error."""
 
 
 @check("NA301", severity="warning", needs={"graph", "weights"})
@@ -26,8 +24,9 @@ def exploding_gradient(audit: Audit) -> Iterator[Remark]:
 
     How it is found:
         The backward sweep forecasts every gradient. Flagged when ``S = ||W||_F ||G||_F`` exceeds 100 or the gradient's RMS
-        exceeds 1000, by more than the factor of 2 that a forecast may be wrong by; an error 100 times beyond. Worst-case
-        Lipschitz products are not used: they are huge for healthy nets. Blame goes to the shortest run of calls that holds
+        exceeds 1000, by more than the factor of 2 that a forecast may be wrong by; an error 100 times beyond. Where no
+        loss was traced the gradient at the outputs has a made-up size, and 100 times more is asked for: below that it is a
+        note. Worst-case Lipschitz products are not used: they are huge for healthy nets. Blame goes to the shortest run of calls that holds
         90 % of the growth: of the gradient on its way back, or, where the values that enter the weight's call are further
         from an RMS of 1, of these on their way forward.
 
@@ -94,7 +93,7 @@ def _remark(audit: Audit, found: Sequence[tuple[str, float, float]]) -> Remark:
         message=f"`{worst}` is forecast to receive an exploding gradient: S = {scientific(s)} (limit {scientific(EXPLODING)})",
         module=blamed.module,
         where=blamed.where,
-        severity="error" if excess > CERTAIN else "warning",
+        severity=graded(audit.flow, excess),
         reason=_reason(len(found), blamed.text),
         evidence=Evidence("S", EXPLODING, None, s, None, "mean-field over random inputs and weights"),
         path=steps(audit.flow, blamed.path),

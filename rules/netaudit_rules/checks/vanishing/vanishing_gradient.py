@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from netaudit import VANISHING, Audit, Evidence, Remark, Step, best_sensitivity, check, error_of
-from netaudit_rules.checks.blame import SENSITIVITY, Blame, blame, steps
+from netaudit_rules.checks.blame import SENSITIVITY, Blame, blame, graded, steps
 from netaudit_rules.checks.common import is_matrix, scientific, trained
 from netaudit_rules.checks.remedies import for_vanishing
-
-CERTAIN = VANISHING - 2.0
-"""A margin of 100 to the limit, beyond any error of the forecast seen on small models: an error rather than a warning."""
 
 
 @check("NA201", severity="warning", needs={"graph", "weights"})
@@ -24,7 +21,8 @@ def vanishing_gradient(audit: Audit) -> Iterator[Remark]:
     How it is found:
         The backward sweep forecasts the gradient of every parameter. ``S = ||W||_F ||G||_F`` is the change of the loss for a
         100 % change of the weight; it does not depend on width or on the scale of W. Flagged when it is below 1e-5 by more
-        than the factor of 2 that a forecast may be wrong by, an error below 1e-7. Parameters that are zero only because a
+        than the factor of 2 that a forecast may be wrong by, an error below 1e-7; where no loss was
+        traced 100 times more is asked for, and a note given below that. Parameters that are zero only because a
         factor is zero-initialised, and that recover once it has moved (ReZero, zero-initialised heads, LoRA), are not
         flagged; nor are biases whose effect a normalisation removes. Blame goes to the shortest run of calls that holds 90 %
         of the loss: on the way of the gradient back, or, where the values that enter the weight's call are what is small, on
@@ -85,7 +83,7 @@ def _remark(audit: Audit, found: Sequence[tuple[str, float]]) -> Remark:
         message=f"`{worst}` is forecast to receive almost no gradient: S = {scientific(s)} (limit {scientific(VANISHING)})",
         module=blamed.module,
         where=blamed.where,
-        severity="error" if s < CERTAIN else "warning",
+        severity=graded(audit.flow, VANISHING - s),
         reason=_reason(len(found), blamed, shown),
         evidence=Evidence("S", VANISHING, audit.flow.sensitivity_bound(worst), s, None, "mean-field over random inputs and weights"),
         path=shown,
