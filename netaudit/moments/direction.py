@@ -8,6 +8,7 @@ with ``K_y = E y y'`` and ``K_g = E G G'`` as matrices over the normalised entri
 Kernels are sums of products of ``I`` and ``1 1'`` axis by axis, so all these matrices commute: they are multiplied mode by mode
 (the mean along an axis, and what fluctuates about it). Entries that are correlated, as pixels of one image are, leave fewer degrees
 of freedom ``nu = N^2 / tr K_y^2``, and both effects are large where ``nu`` is small: BatchNorm on small maps and batches.
+What is not centred (RMSNorm) has a mean m that does not fluctuate: ``2 m m' (m' K_g m) / N^2`` and ``|m|^4`` are taken off.
 """
 
 from __future__ import annotations
@@ -35,13 +36,17 @@ def tangential(g: Kernel, y: Kernel, over: Sequence[int]) -> Kernel:
     weights = _multiplicities(y.sizes, over)
     kg, ky = _modes(g.second, g.sizes, over), _modes(y.second, y.sizes, over)
     own = _same_index(ky, y, over)
-    freedom = _freedom(own, weights, over)
+    fixed = y.mean * y.mean * count  # of the mode along the mean of y, which does not fluctuate
+    freedom = _freedom(own, weights, fixed, over)
     left, right = (_by_state(own, y, over, side) for side in (0, 1))
     nu_left, nu_right = (_by_state(freedom, y, over, side) for side in (0, 1))
     together = (weights * ky * kg).sum(tuple(over), keepdims=True)
     spherical = np.sqrt(nu_left / (nu_left + 2) * nu_right / (nu_right + 2))  # y'y is N exactly, not only on average
     removed = kg * (left + right) / count
-    returned = (together * ky + left * kg * right + ky * kg * ky) / count**2 * spherical
+    returned = together * ky + left * kg * right + ky * kg * ky
+    along_mean = _mean_mode(kg, over)
+    returned[along_mean] -= 2 * (_by_state(fixed, y, over, 0) * _by_state(fixed, y, over, 1)) * kg[along_mean]
+    returned = returned / count**2 * spherical
     second = _entries(kg - removed + returned, g.sizes, over) * _inverse_scale(nu_left, nu_right, y, over)
     return Kernel(g.sizes, g.cuts, second, g.mean)
 
@@ -90,12 +95,18 @@ def _by_state(values: Array, kernel: Kernel, over: Sequence[int], side: int) -> 
     return values
 
 
-def _freedom(own: Array, weights: Array, over: Sequence[int]) -> Array:
-    """``nu = (tr K)^2 / tr K^2`` of each group, at least 1."""
+def _mean_mode(modes: Array, over: Sequence[int]) -> tuple[slice, ...]:
+    """The mode that is constant along all of ``over``."""
+    return tuple(slice(0, 1) if a in over else slice(None) for a in range(modes.ndim))
+
+
+def _freedom(own: Array, weights: Array, fixed: Array, over: Sequence[int]) -> Array:
+    """``nu = (tr K)^2 / (tr K^2 - |m|^4)`` of each group, at least 1: ``2 / nu`` is the relative variance of ``|x|^2``, m its mean."""
     axes = tuple(over)
-    square = (weights * own * own).sum(axes, keepdims=True)
+    square = np.maximum((weights * own * own).sum(axes, keepdims=True) - fixed * fixed, 0.0)
     whole = (weights * own).sum(axes, keepdims=True) ** 2
-    return np.asarray(np.maximum(np.divide(whole, square, out=np.ones_like(whole), where=square > 0), 1.0))
+    shape = np.broadcast_shapes(whole.shape, square.shape)
+    return np.asarray(np.maximum(np.divide(whole, square, out=np.full(shape, np.inf), where=square > 0), 1.0))
 
 
 def _inverse_scale(left: Array, right: Array, kernel: Kernel, over: Sequence[int]) -> Array:

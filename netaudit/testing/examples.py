@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,7 +33,7 @@ def codes(source: str, *, catalog: Catalog | None = None, settings: Settings | N
 
 
 def findings(source: str, *, catalog: Catalog | None = None, settings: Settings | None = None) -> tuple[Finding, ...]:
-    """All findings on the models of a python file with this text.
+    """All findings on the models of a python file with this text; every check speaks for itself, and yields to no other.
 
     Raises:
         TargetError: the text holds no model, or its code fails.
@@ -41,7 +42,9 @@ def findings(source: str, *, catalog: Catalog | None = None, settings: Settings 
         path = Path(folder) / "example.py"
         path.write_text(source)
         subjects = load(str(path), Options())
-        reports = [audit_subject(subject, catalog or installed(), settings or Settings()) for subject in subjects]
+        known = catalog or installed()
+        alone = replace(known, checks={code: replace(check, yields_to=()) for code, check in known.checks.items()})
+        reports = [audit_subject(subject, alone, settings or Settings()) for subject in subjects]
     problems = [problem for report in reports for problem in report.problems]
     assert not [p for p in problems if "crashed" in p], problems
     return tuple(finding for report in reports for finding in report.findings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from types import ModuleType
 
@@ -120,8 +120,6 @@ def _headings(check: Check) -> Iterator[str]:
 
 
 def _judged(check: Check, heading: str, source: str, catalog: Catalog | None) -> Iterator[str]:
-    known = catalog if catalog is not None else installed()
-    alone = replace(known, checks={**known.checks, check.code: replace(check, yields_to=())})  # what it says, not who says it better
-    found = codes(source, catalog=alone, settings=Settings(preview=True))
+    found = codes(source, catalog=catalog, settings=Settings(preview=True))
     if (check.code in found) is not (heading == "Flagged"):
         yield f"{check.code} judges a model under {heading} otherwise (found: {', '.join(sorted(found)) or 'nothing'}):\n{source}"

@@ -97,3 +97,16 @@ def test_what_a_normalisation_takes_out_of_a_gradient(centre: bool, batch: int, 
     unit = Kernel(kx.sizes, kx.cuts, kx.second / kx.mean_square, kx.mean)
     found = tangential(kg, unit, over).mean_square / kx.mean_square
     assert found == pytest.approx(float((back * back).mean()), rel=0.06)
+
+
+def test_a_mean_that_is_not_taken_out_does_not_fluctuate() -> None:
+    """RMSNorm of entries with one mean: ``(I - y y' / N) G / s`` against samples."""
+    rng = np.random.default_rng(0)
+    rows, size = 20_000, 64
+    x, g = 1.0 + rng.standard_normal((rows, size)), rng.standard_normal((rows, size))
+    scale = np.sqrt((x * x).mean(1, keepdims=True))
+    y = x / scale
+    back = (g - y * (y * g).mean(1, keepdims=True)) / scale
+    unit = independent((rows, size), 1.0, np.sqrt(0.5))
+    found = tangential(independent((rows, size)), unit, (1,)).mean_square / 2.0
+    assert found == pytest.approx(float((back * back).mean()), rel=0.01)

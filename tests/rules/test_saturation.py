@@ -103,6 +103,13 @@ def test_saturation_is_that_of_a_forward_pass(model: str, init: str, inputs: str
     assert severities("NA215", model, init, inputs) == ["warning"] * expected
 
 
+def test_a_rectifier_that_is_capped_is_no_saturated_tanh() -> None:
+    capped = "nn.Sequential(nn.Linear(32, 64), nn.BatchNorm1d(64), nn.ReLU6(), nn.Linear(64, 4))"
+    assert severities("NA215", capped) == []
+    assert severities("NA211", capped) == []
+    assert severities("NA211", capped, "nn.init.constant_(model[1].bias, -5.0)") == ["warning"]
+
+
 def test_a_trained_gate_without_input_is_left_alone() -> None:
     source = """
 import torch

@@ -115,3 +115,20 @@ def test_siblings_of_one_holder_are_one_finding() -> None:
     found = findings(model("self.fs = [nn.Linear(8, 8) for _ in range(3)]", "for f in self.fs:\n    x = f(x)"))
     (one,) = [f for f in found if f.code == "NA421"]
     assert len(one.siblings) == 5
+
+
+@pytest.mark.parametrize(
+    ("used", "flagged"),
+    [
+        ("x = nn.Linear(8, 8)(x)", True),
+        ("x = F.linear(x, torch.randn(8, 8))", True),
+        ("x = F.linear(x, self.head.weight.new_ones(8, 8) * self.a.weight)", False),
+        ("x = F.linear(x, self.a.weight + 0.1 * torch.randn(8, 8))", False),
+        ("x = F.linear(x, F.dropout(self.a.weight, 0.1))", False),
+        ("x = F.linear(x, torch.eye(8)) + self.a(x)", False),
+    ],
+    ids=["a layer", "random numbers", "scaled", "noisy", "dropped", "constant"],
+)
+def test_weights_that_are_drawn_in_forward(used: str, flagged: bool) -> None:
+    found = [f.severity for f in findings(model("self.a = nn.Linear(8, 8)", used)) if f.code == "NA427"]
+    assert found == ["error"] * flagged

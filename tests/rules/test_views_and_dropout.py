@@ -17,7 +17,7 @@ class Model(nn.Module):
     def __init__(self):
         super().__init__()
         self.f, self.head = nn.Linear(8, 24), nn.LazyLinear(4)
-        self.conv, self.rnn = nn.LazyConv1d(8, 3), nn.LSTM(8, 8, batch_first=True, bidirectional=True)
+        self.conv, self.rnn = nn.Conv1d(8, 8, 3), nn.LSTM(8, 8, batch_first=True, bidirectional=True)
 
     def forward(self, x):
 {body}
@@ -47,6 +47,39 @@ SCRAMBLED = {
 @pytest.mark.parametrize("name", SCRAMBLED)
 def test_a_view_that_mixes_axes_is_found(name: str) -> None:
     assert "NA439" in codes(SCRAMBLED[name])
+
+
+def test_sizes_that_agree_by_chance_are_explained_by_factors() -> None:
+    """nn.MultiheadAttention views (time, batch, heads x 16) as (time, batch x heads, 16); here the batch is 16 as well."""
+    source = """
+import torch
+from torch import nn
+
+def build():
+    return nn.TransformerEncoderLayer(64, 4, 64, dropout=0.0)
+
+def example_inputs():
+    return torch.randn(32, 16, 64)
+"""
+    assert "NA439" not in {f.code for f in findings(source)}
+
+
+def test_a_swap_that_factors_explain_is_found_where_a_layer_reads_it() -> None:
+    source = """
+import torch
+from torch import nn
+
+class Swap(nn.Module):
+    def forward(self, x):
+        return x.view(4, 64, 16)
+
+def build():
+    return nn.Sequential(Swap(), nn.Conv1d(64, 8, 3))
+
+def example_inputs():
+    return torch.randn(4, 16, 64)
+"""
+    assert "NA439" in {f.code for f in findings(source)}
 
 
 SOUND = {

@@ -10,7 +10,7 @@ from netaudit import Audit, Evidence, Remark, check
 from netaudit_rules.checks.common import home
 from netaudit_rules.checks.losses import CLASSES
 from netaudit_rules.checks.norms import DIRECTION, NORMS
-from netaudit_rules.checks.residual import Residual, between_blocks, norms_in, streams
+from netaudit_rules.checks.residual import PRODUCING, Residual, between_blocks, norms_in, streams
 from netaudit_rules.checks.weights import ancestors
 
 FEWEST = 4
@@ -88,9 +88,15 @@ def missing_final_norm(audit: Audit) -> Iterator[Remark]:
 
 
 def _is_pre_norm(audit: Audit, run: Sequence[Residual]) -> bool:
-    begun = sum(bool(norms_in(audit, one.branch[:4])) for one in run)
+    begun = sum(_begins_with_norm(audit, one) for one in run)
     between = any(norms_in(audit, between_blocks(audit, a, b)) for a, b in pairwise(run))
     return begun == len(run) and not between
+
+
+def _begins_with_norm(audit: Audit, one: Residual) -> bool:
+    """Whether a normalisation stands in front of the first layer of a branch."""
+    ops = [audit.facts.nodes[name].op for name in one.branch]
+    return next((op in NORMS | DIRECTION for op in ops if op in NORMS | DIRECTION | PRODUCING), False)
 
 
 def _is_normalised_behind(audit: Audit, last: str) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from operator import mul
 
 from netaudit import Audit, Node, Remark, check
 from netaudit_rules.checks.axes import cutting_views
 from netaudit_rules.checks.common import common_module, home
-from netaudit_rules.checks.losses import downstream
+from netaudit_rules.checks.losses import WEIGHTED, downstream
 
 VIEWS = frozenset(f"aten.{name}" for name in ("view", "reshape", "_unsafe_view", "unflatten", "flatten", "view_as", "reshape_as"))
 
@@ -26,9 +26,10 @@ def scrambled_view(audit: Audit) -> Iterator[Remark]:
 
     How it is found:
         The axes of the old and the new shape are laid over each other. Flagged when the new sizes are the old ones in another
-        order, when a new axis is made of a part of one axis and a part of the next, and when axis 0 of the inputs, followed to
-        the view, is torn apart (the last states of a recurrence as (batch, -1)). Splitting an axis, merging whole ones and
-        moving a whole factor to a neighbour (stacking frames, folding patches) are what views are for.
+        order (and no splitting and merging of factors explains that, or a layer reads the result), when a new axis is made of a
+        part of one axis and a part of the next, and when axis 0 of the inputs, followed to the view, is torn apart (the last
+        states of a recurrence as (batch, -1)). Splitting an axis, merging whole ones and moving a whole factor to a neighbour
+        (stacking frames, folding patches) are what views are for.
 
     Flagged:
         ```python
@@ -75,21 +76,27 @@ def scrambled_view(audit: Audit) -> Iterator[Remark]:
     References:
         PyTorch documentation of Tensor.view and Tensor.permute.
     """
+    read = {node.operands[0] for node in audit.graph.nodes if node.op in WEIGHTED}
     live, torn = downstream(audit.graph, audit.graph.inputs), {node.name for node in cutting_views(audit.graph)}
     found = []
     for node in audit.graph.nodes:
         if node.op in VIEWS and node.inputs and node.inputs[0] in live and node.is_float and node.name in audit.flow.reached:
             old = audit.facts.nodes[node.inputs[0]].shape
-            if node.name in torn or _is_scrambled([n for n in old if n > 1], [n for n in node.shape if n > 1]):
+            sizes = [n for n in old if n > 1], [n for n in node.shape if n > 1]
+            if node.name in torn or _cuts_two_axes(*sizes) or (_is_permuted(*sizes) and (not _is_chain(*sizes) or node.name in read)):
                 found.append((node, old))
     if found:
         yield _remark(audit, found)
 
 
-def _is_scrambled(old: Sequence[int], new: Sequence[int]) -> bool:
-    if old == new or not old or not new:
-        return False
-    return sorted(old) == sorted(new) or _cuts_two_axes(old, new)
+def _is_permuted(old: Sequence[int], new: Sequence[int]) -> bool:
+    return list(old) != list(new) and sorted(old) == sorted(new)
+
+
+def _is_chain(old: Sequence[int], new: Sequence[int]) -> bool:
+    """Whether every axis can be split so that the new ones are whole parts of the old ones: each bound divides the next."""
+    bounds = sorted({*accumulate(old, mul), *accumulate(new, mul)})
+    return all(b % a == 0 for a, b in pairwise(bounds))
 
 
 def _cuts_two_axes(old: Sequence[int], new: Sequence[int]) -> bool:

@@ -90,17 +90,26 @@ def dead_units(audit: Audit) -> Iterator[Remark]:
 
 
 def _layer(audit: Audit, node: Node) -> _Layer | None:
-    if node.op not in ACTIVE or not node.inputs or node.name not in audit.flow.reached:
+    active = _active(node)
+    if active is None or not node.inputs or node.name not in audit.flow.reached:
         return None
     units = _units(audit, source(audit.facts, node.inputs[0]))
     if units is not None:
-        off = [outside(*ACTIVE[node.op], float(mean), float(std)) for mean, std in zip(*units, strict=True)]
+        off = [outside(*active, float(mean), float(std)) for mean, std in zip(*units, strict=True)]
         return _Layer(node, sum(chance > DEAD for chance in off) / max(len(off), 1), True)
     known = mean_and_std(audit.facts.signals[node.inputs[0]])
     if known is None or known[1] == 0.0:
         return None
-    chance = outside(*ACTIVE[node.op], *known)
+    chance = outside(*active, *known)
     return _Layer(node, chance if chance > DEAD else 0.0, False)
+
+
+def _active(node: Node) -> tuple[float, float] | None:
+    """Where an activation of the ReLU family has a slope; torch writes ReLU6 as a hardtanh from 0."""
+    if node.op == "aten.hardtanh" and node.args.get("min_val") == 0.0:
+        top = node.args.get("max_val")
+        return 0.0, float(top) if isinstance(top, (int, float)) else inf
+    return ACTIVE.get(node.op)
 
 
 def _units(audit: Audit, made: Node) -> tuple[Any, Any] | None:

@@ -70,10 +70,16 @@ def saturated_activation(audit: Audit) -> Iterator[Remark]:
     for node in audit.graph.nodes:
         if node.op in ENDS.keys() | FLAT and node.inputs and node.inputs[0] in moving and node.name in audit.flow.reached:
             share = _saturated(audit, node)
-            if share is not None and share > (ALL if node.op in FLAT else SHARE):
+            if share is not None and share > _limit(node):
                 found.append((node, share))
     if found:
         yield _remark(audit, found)
+
+
+def _limit(node: Node) -> float:
+    """A clamp, or a hardtanh that is not symmetric (ReLU6 is one), cuts off by design."""
+    low, high = _ends(node)
+    return SHARE if node.op not in FLAT and low == -high else ALL
 
 
 def _ends(node: Node) -> tuple[float, float]:
