@@ -29,7 +29,7 @@ Origin: TypeAlias = Literal["constant", "static", "sample", "live"]
 SMALL = 1 << 16
 """Parameters up to this size keep their values (a LayerNorm's gamma); constants up to ``LARGE`` do (masks, tables)."""
 LARGE = 1 << 22
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 """Entries of a stored parameter that are looked at together."""
 
 
