@@ -35,12 +35,14 @@ CASES, SCALARS = _table()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes ``op_trial`` runs on all trials of all cases, one that takes ``scalar_id`` on the cases of scalar functions."""
+    """``op_trial``: all trials of all cases; ``scalar_id``: the cases of scalar functions; ``every_op``: all cases, traced."""
     if "op_trial" in metafunc.fixturenames:
         catalog = installed()
         metafunc.parametrize("op_trial", [trial for case in sorted(CASES) for trial in trials_of_case(CASES[case], catalog)], ids=str)
     if "scalar_id" in metafunc.fixturenames:
         metafunc.parametrize("scalar_id", SCALARS, scope="session")
+    if "every_op" in metafunc.fixturenames:
+        metafunc.parametrize("every_op", sorted(CASES), indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +53,12 @@ def catalog() -> Catalog:
 @cache
 def _applied(case_id: str) -> Applied:
     return applied(CASES[case_id], installed())
+
+
+@pytest.fixture
+def every_op(request: pytest.FixtureRequest) -> Applied:
+    """A case at work, for a test that runs on every one."""
+    return _applied(request.param)
 
 
 @pytest.fixture(scope="session")
