@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -121,13 +122,14 @@ def test_one_tensor_is_held_at_a_time(write: Write, only: Only, monkeypatch: pyt
     held: list[int] = []
     read = shards.Stored.__getitem__
 
-    def counted(self: shards.Stored, name: str) -> Tensor:
-        import gc
+    def large() -> set[int]:
+        return {t.untyped_storage().data_ptr() for t in gc.get_objects() if type(t) is Tensor and t.numel() > 1 << 15}
 
-        large = [t for t in gc.get_objects() if type(t) is Tensor and t.numel() > 1 << 15]
-        held.append(len({t.untyped_storage().data_ptr() for t in large}))
+    def counted(self: shards.Stored, name: str) -> Tensor:
+        held.append(len(large() - before))
         return read(self, name)
 
+    before = large()  # what other tests have left
     monkeypatch.setattr(shards.Stored, "__getitem__", counted)
     analyse(subject, installed(), Settings())
     assert len(held) == 3
