@@ -41,7 +41,7 @@ def tangential(g: Kernel, y: Kernel, over: Sequence[int]) -> Kernel:
     left, right = (_by_state(own, y, over, side) for side in (0, 1))
     nu_left, nu_right = (_by_state(freedom, y, over, side) for side in (0, 1))
     together = (weights * ky * kg).sum(tuple(over), keepdims=True)
-    spherical = np.sqrt(nu_left / (nu_left + 2) * nu_right / (nu_right + 2))  # y'y is N exactly, not only on average
+    spherical = 1 / np.sqrt((1 + 2 / nu_left) * (1 + 2 / nu_right))  # y'y is N exactly, not only on average
     removed = kg * (left + right) / count
     returned = together * ky + left * kg * right + ky * kg * ky
     along_mean = _mean_mode(kg, over)
@@ -114,5 +114,5 @@ def _inverse_scale(left: Array, right: Array, kernel: Kernel, over: Sequence[int
     left, right = np.maximum(left, LEAST_FREEDOM), np.maximum(right, LEAST_FREEDOM)
     factor = np.broadcast_to((1 + 0.75 / left) * (1 + 0.75 / right), np.broadcast_shapes(left.shape, right.shape)).copy()
     index = [slice(None) if a in over or factor.shape[a] == 1 else slice(0, len(cut)) for a, cut in enumerate(kernel.cuts)]
-    factor[tuple(index)] = (left / (left - 2))[tuple(index)]
+    factor[tuple(index)] = (1 / (1 - 2 / left))[tuple(index)]
     return factor
