@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .change import Change, Normalised, Removed, Replaced, Rescaled, Residual, ScaledBranch, WithArg
 from .check import Audit, Check, Drop, Remark, check
 from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, doubts_of, error_of, ever_reached
-from .finding import Evidence, Remedy, Severity, Step
+from .finding import Claim, Evidence, Remedy, Severity, Step
 from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Unregistered, Where
 from .paths import Run, against_usual, backward_run, blocks, entry, forward_path, forward_run, rms
 from .training import Group, Optimizer, OptimizerKind, Schedule, Training, is_coupled, kind_of
@@ -92,6 +92,7 @@ __all__ = [
     "Audit",
     "Change",
     "Check",
+    "Claim",
     "Cotangent",
     "Drop",
     "Effect",

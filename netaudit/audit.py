@@ -27,6 +27,7 @@ from .intake.weights import Assumed, leaves, named_ranges
 from .moments import independent, of
 from .norms import Effort
 from .pack import Catalog
+from .probe import Known, Probing, probed
 from .remedy import Bench, remedied
 from .signal import Interval, Signal
 from .suppress import Override, outcomes, suppressed
@@ -41,6 +42,8 @@ class Settings:
     ``said``: how the model is said to be trained, beside what the target itself makes.
 
     ``head``: where the gradient starts; ``stats``: mean and standard deviation of float inputs, the example's own if None.
+
+    ``probe``: what is to be measured, None for nothing.
 
     ``raise_internal`` lets our own mistakes through as exceptions; otherwise they become problems of the report, so that the
     other targets are still audited.
@@ -57,6 +60,7 @@ class Settings:
     head: Head = "loss"
     stats: tuple[float, float] | None = None
     said: Said = Said()
+    probe: Probing | None = None
     raise_internal: bool = False
 
 
@@ -167,7 +171,7 @@ def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> Tar
         return replace(base, problems=(f"internal error, please report it: {type(error).__name__}: {error}",))
     training = training_of(subject, analysis.graph, settings.said)
     judged = _judge(analysis, training, catalog, settings)
-    return replace(
+    report = replace(
         base,
         tracer=analysis.graph.tracer,
         inputs=input_rows(analysis.graph),
@@ -183,6 +187,10 @@ def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> Tar
         params=param_rows(analysis.facts, analysis.flow),
         seconds=analysis.seconds,
     )
+    if settings.probe is None:
+        return report
+    known = Known(analysis.subject, analysis.lowered, analysis.facts, analysis.flow, training, settings.mode)
+    return probed(report, known, settings.probe)
 
 
 def _not_traced(target: str, error: NetauditError) -> Finding:
@@ -256,4 +264,5 @@ def _finding(check: Check, remark: Remark, target: str) -> Finding:
         siblings=remark.siblings,
         fingerprint=fingerprint(check.code, target, remark.module, remark.key),
         key=remark.key,
+        claim=remark.claim,
     )

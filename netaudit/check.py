@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from .errors import PackError
-from .finding import Evidence, Remedy, Severity, Step
+from .finding import Claim, Evidence, Remedy, Severity, Step
 from .graph import Graph, Where
 from .suppress import Outcome
 from .training import Training
@@ -80,6 +80,7 @@ class Remark:
     help: tuple[Remedy, ...] = ()
     siblings: tuple[str, ...] = ()
     key: str = ""
+    claim: Claim | None = None
 
 
 Body: TypeAlias = Callable[[Audit], Iterator[Remark]]

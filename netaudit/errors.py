@@ -35,6 +35,10 @@ class TraceError(NetauditError):
     exit_code = 3
 
 
+class ProbeError(NetauditError):
+    """Something cannot be measured on this model, or on this machine."""
+
+
 class DeadlineError(BaseException):
     """The time given to a target is over. No ``except Exception`` on the way, the user's or ours, may take it for a failed attempt."""
 

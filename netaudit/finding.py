@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from .change import Change
 from .graph import Site, Where
+from .measured import Measured, Verdict
 from .training import Training
 
 Severity: TypeAlias = Literal["error", "warning", "info"]
@@ -37,6 +38,24 @@ class Evidence:
     forecast: float | None = None
     measured: float | None = None
     assumptions: str = ""
+
+
+Quantity: TypeAlias = Literal["sensitivity", "gradient", "value", "growth", "update", "edge", "non-finite"]
+"""What a probe can read: S or the RMS of the gradient of parameters; RMS of the value of nodes, or its growth from one to another
+(``first > last``); ``RMS(dW) / RMS(W)`` of the first step; the learning rate over the largest stable one; whether a call breaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a measurement must show if a finding is right: the quantity of the subjects is on one side of a limit, all as log10.
+
+    ``subjects`` are names of parameters or nodes, the one that the message speaks of first.
+    """
+
+    quantity: Quantity
+    subjects: tuple[str, ...]
+    limit: float
+    side: Literal["above", "below"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +87,10 @@ class Remedy:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing worth saying about one target."""
+    """One thing worth saying about one target.
+
+    ``claim`` is what a probe can test of it, and ``verdict`` what became of that: None when nothing was probed.
+    """
 
     code: str
     name: str
@@ -84,6 +106,8 @@ class Finding:
     siblings: tuple[str, ...] = ()
     fingerprint: str = ""
     key: str = ""
+    claim: Claim | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +200,7 @@ class TargetReport:
     problems: tuple[str, ...] = ()
     nodes: tuple[NodeRow, ...] = ()
     params: tuple[ParamRow, ...] = ()
+    measured: Measured | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import training
-from .app import CLEAN, FINDINGS, INCOMPLETE, app
+from . import probing, training
+from .app import CLEAN, FINDINGS, INCOMPLETE, INTERRUPTED, app
 from .arguments import Args, InputRange, Inputs, Meta, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, share, subjects, targets_of, words
 
@@ -67,6 +68,13 @@ def check(
     precision: training.PrecisionName = None,
     scaler: training.Scaler = None,
     ema: training.Ema = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Measure what the analysis says on the real model; `netaudit probe` has more.")
+    ] = False,
+    device: probing.Device = "auto",
+    dtype: probing.Dtype = None,
+    probe_memory: probing.Memory = None,
+    downgrade: probing.Downgrade = True,
     preview: Annotated[bool, typer.Option("--preview", help="Run rules that are not settled yet.")] = False,
     timeout: Timeout = 600,
     full: ShowFull = False,
@@ -113,8 +121,12 @@ def check(
     )
     selected(catalog, settings)  # an unknown rule is said before anything is built
     options = load_options(config, arg, input, weights, seed, meta=meta)
-    found = [one for target in targets_of(targets, config) for one in audited(target, options, catalog, settings, timeout)]
-    whole = _report(agreed(found), catalog, seed, least, unused_overrides(found, catalog, settings))
+    with probing.progress() as tell:
+        if probe:
+            wanted = probing.probing(tell, seed, device=device, dtype=dtype, memory=probe_memory, downgrade=downgrade)
+            settings = replace(settings, probe=wanted)
+        found = [one for target in targets_of(targets, config) for one in audited(target, options, catalog, settings, timeout)]
+    whole = reported(agreed(found), catalog, seed, least, unused_overrides(found, catalog, settings))
     emit(whole, outputs, full=full, timings=verbose)
     return _exit_code(whole, level, exit_zero=exit_zero or config.exit_zero)
 
@@ -127,7 +139,8 @@ def audited(target: str, options: Any, catalog: Catalog, settings: Any, timeout:
         return [audit_subject(subject, catalog, settings) for subject in found]
 
 
-def _report(audited: Sequence[TargetReport], catalog: Catalog, seed: int, min_coverage: float, idle: tuple[str, ...]) -> Report:
+def reported(audited: Sequence[TargetReport], catalog: Catalog, seed: int, min_coverage: float, idle: tuple[str, ...]) -> Report:
+    """The report of a run."""
     import torch
 
     from netaudit import __version__
@@ -137,6 +150,8 @@ def _report(audited: Sequence[TargetReport], catalog: Catalog, seed: int, min_co
 
 
 def _exit_code(report: Report, level: str, *, exit_zero: bool) -> int:
+    if any(t.measured is not None and t.measured.partial for t in report.targets):
+        return INTERRUPTED
     if report.incomplete:
         return INCOMPLETE
     levels = ("info", "warning", "error")

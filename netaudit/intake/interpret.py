@@ -25,6 +25,15 @@ def call(node: Node, values: Mapping[str, Tensor], device: torch.device | None =
     Raises:
         NotImplementedError: the op has no torch counterpart.
     """
+    return picked(node, results(node, values, device))
+
+
+def results(node: Node, values: Mapping[str, Tensor], device: torch.device | None = None) -> Any:
+    """Everything that a node's call returns: a tensor, or several of which the node is one.
+
+    Raises:
+        NotImplementedError: the op has no torch counterpart.
+    """
     if node.folded:
         local = dict(values)
         for inner in node.folded:
@@ -33,7 +42,11 @@ def call(node: Node, values: Mapping[str, Tensor], device: torch.device | None =
     operator = _operator(node.target)
     arguments = [_concrete(node.args.get(a.name), values) for a in operator._schema.arguments]
     positional, named = _split(operator, arguments, device)
-    result = operator(*positional, **named)
+    return operator(*positional, **named)
+
+
+def picked(node: Node, result: Any) -> Tensor:
+    """The node's own of the results of its call."""
     output = node.args.get("output")
     value: Tensor = result[output] if isinstance(output, int) and not isinstance(result, Tensor) else result
     return value

@@ -9,6 +9,7 @@ from netaudit.finding import Coverage, Evidence, Finding, Magnitude, NodeRow, Pa
 from netaudit.graph import Site
 from netaudit.training import Training
 
+from . import measured as probe
 from . import schema
 from .numbers import outward
 from .style import Style
@@ -92,6 +93,7 @@ def _finding(finding: Finding) -> schema.FindingModel:
         path=[_step(s) for s in finding.path],
         help=[schema.HelpModel(text=h.text, outcome=h.outcome, resolves=h.resolves) for h in finding.help],
         also=list(finding.siblings),
+        verdict=finding.verdict,
     )
 
 
@@ -109,8 +111,9 @@ def _target(target: TargetReport) -> schema.TargetModel:
         problems=list(target.problems),
         suppressed=[_suppressed(s) for s in target.suppressed],
         coverage=_coverage(target.coverage),
-        nodes=[_node(n) for n in target.nodes],
-        parameters=[_param(p) for p in target.params],
+        nodes=[_node(n, probe.node(target.measured, n.id)) for n in target.nodes],
+        parameters=[_param(p, probe.param(target.measured, p.name)) for p in target.params],
+        probe=probe.summary(target.measured),
     )
 
 
@@ -153,7 +156,7 @@ def _coverage(coverage: Coverage) -> schema.Covered:
     )
 
 
-def _node(node: NodeRow) -> schema.NodeModel:
+def _node(node: NodeRow, measured: schema.NodeMeasuredModel | None) -> schema.NodeModel:
     return schema.NodeModel(
         id=node.id,
         op=node.op,
@@ -167,10 +170,11 @@ def _node(node: NodeRow) -> schema.NodeModel:
         rms=_size(node.rms),
         gradient_norm=_size(node.gradient_bound),
         gradient_rms=_size(node.gradient),
+        measured=measured,
     )
 
 
-def _param(param: ParamRow) -> schema.ParamModel:
+def _param(param: ParamRow, measured: schema.ParamMeasuredModel | None) -> schema.ParamModel:
     return schema.ParamModel(
         name=param.name,
         shape=list(param.shape),
@@ -178,4 +182,5 @@ def _param(param: ParamRow) -> schema.ParamModel:
         gradient_norm=_size(param.gradient_bound),
         gradient_rms=_size(param.gradient),
         sensitivity=_size(param.sensitivity),
+        measured=measured,
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 
 class _Model(BaseModel):
@@ -63,6 +63,76 @@ class Covered(_Model):
     forecast: int
 
 
+class SpreadModel(_Model):
+    """A measured size over all runs (log10); null for exactly zero and for what is not finite."""
+
+    middle: float | None
+    low: float | None
+    high: float | None
+
+
+class GainModel(_Model):
+    """Measured gains of a call for one operand (log10): of random cotangents, and the largest that was found, a lower bound."""
+
+    typical: float | None
+    error: float
+    largest: float | None
+    pairs: int
+    converged: bool
+
+
+class NodeMeasuredModel(_Model):
+    """What a probe measured of a call."""
+
+    rms: SpreadModel
+    largest: float | None
+    zeros: float = Field(description="share of entries that are exactly zero")
+    gradient_rms: SpreadModel | None
+    gains: dict[str, GainModel]
+
+
+class ParamMeasuredModel(_Model):
+    """What a probe measured of a parameter."""
+
+    gradient_rms: SpreadModel
+    sensitivity: SpreadModel
+
+
+class CalibrationModel(_Model):
+    """How good the forecast was: share within a factor of two, median error in decades, rank correlation."""
+
+    count: int
+    within: float
+    error: float
+    correlation: float
+
+
+class StudyModel(_Model):
+    """A measurement of the model as a whole, as a table."""
+
+    name: str
+    title: str
+    columns: list[str]
+    rows: list[list[str | float | None]]
+    says: str
+
+
+class ProbeModel(_Model):
+    """A probe: where it ran, and how the analysis compares with it."""
+
+    device: str
+    dtype: str
+    seeds: list[int]
+    inputs: str
+    bounds: int = Field(description="how many proved bounds were held against a measurement")
+    violations: list[str]
+    values: CalibrationModel | None
+    gradients: CalibrationModel | None
+    studies: list[StudyModel]
+    notes: list[str]
+    partial: bool
+
+
 class NodeModel(_Model):
     """A call of the model."""
 
@@ -78,6 +148,7 @@ class NodeModel(_Model):
     rms: Size
     gradient_norm: Size = Field(description="proved bound on the l2 norm of the gradient")
     gradient_rms: Size
+    measured: NodeMeasuredModel | None = None
 
 
 class ParamModel(_Model):
@@ -89,6 +160,7 @@ class ParamModel(_Model):
     gradient_norm: Size
     gradient_rms: Size
     sensitivity: Size = Field(description="S = ||W||_F ||G||_F")
+    measured: ParamMeasuredModel | None = None
 
 
 class StepModel(_Model):
@@ -140,6 +212,7 @@ class FindingModel(_Model):
     path: list[StepModel]
     help: list[HelpModel]
     also: list[str]
+    verdict: Literal["confirmed", "not reproduced", "not probed"] | None = None
 
 
 class SuppressedModel(_Model):
@@ -192,6 +265,7 @@ class TargetModel(_Model):
     coverage: Covered
     nodes: list[NodeModel]
     parameters: list[ParamModel]
+    probe: ProbeModel | None = None
 
 
 class Summary(_Model):
@@ -206,7 +280,7 @@ class Summary(_Model):
 class ReportModel(_Model):
     """A whole run."""
 
-    schema_version: Literal["1.0"] = "1.0"
+    schema_version: Literal["1.2"] = "1.2"
     tool: Tool
     run: Run
     summary: Summary

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from netaudit.finding import Finding, Report, Severity, Step, TargetReport
 
+from .agreement import agreement
 from .numbers import at_most, evidence, short
 from .style import Style
 
@@ -52,6 +53,8 @@ def _finding(finding: Finding, style: Style) -> Iterator[Text]:
         yield _note("why", f"{known}" + (f" ({finding.evidence.assumptions})" if finding.evidence.assumptions else ""))
     if finding.reason:
         yield _note("why" if not known else "", finding.reason)
+    if finding.verdict is not None:
+        yield _note("probe", finding.verdict)
     yield from _path(finding.path, style)
     for remedy in finding.help:
         yield _note("help", f"{remedy.text}\n-> {remedy.outcome or 'untested advice'}")
@@ -147,6 +150,12 @@ def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
     if style.timings:
         parts.append(", ".join(f"{k} {v:.2f} s" for k, v in target.seconds.items()))
     yield Text.assemble((f"{target.id}: ", "bold"), (verdict, style_name), "".join(f" · {p}" for p in parts))
+    yield from _said_of(target)
+    yield from _missing(target, report)
+
+
+def _said_of(target: TargetReport) -> Iterator[Text]:
+    """What was guessed, noted and measured."""
     if target.guess:
         yield Text(f"  {target.guess}", style="yellow")
     for note in target.training.notes:
@@ -154,6 +163,14 @@ def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
     for note in target.notes:
         if not any(note in finding.message for finding in target.findings):  # what was not traced is a finding
             yield Text(f"  {note}", style="yellow")
+    if target.measured is not None:
+        for line in agreement(target, target.measured):
+            yield Text(f"  {line}")
+
+
+def _missing(target: TargetReport, report: Report) -> Iterator[Text]:
+    """What kept the target from being wholly checked."""
+    c = target.coverage
     for problem in target.problems:
         yield Text.assemble(("  incomplete: ", "bold red"), problem)
     if c.nodes and c.share < report.min_coverage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from netaudit import EXPLODING, Audit, Evidence, Remark, check, error_of
+from netaudit import EXPLODING, Audit, Claim, Evidence, Remark, check, error_of
 from netaudit_rules.checks.blame import SENSITIVITY, blame, graded, steps
 from netaudit_rules.checks.common import scientific, trained
 from netaudit_rules.checks.remedies import for_exploding
@@ -99,7 +99,17 @@ def _remark(audit: Audit, found: Sequence[tuple[str, float, float]]) -> Remark:
         path=steps(audit.flow, blamed.path),
         help=for_exploding(audit, blamed, [name for name, _, _ in found]),
         siblings=tuple(name for name, _, _ in found[1:]),
+        claim=_claim(audit, found),
     )
+
+
+def _claim(audit: Audit, found: Sequence[tuple[str, float, float]]) -> Claim:
+    """What decided of the worst: its S, or its gradient alone."""
+    _, excess, s = found[0]
+    names = tuple(name for name, _, _ in found)
+    if s - EXPLODING >= excess:
+        return Claim("sensitivity", names, EXPLODING, "above")
+    return Claim("gradient", names, RMS_LIMIT + audit.flow.reference, "above")
 
 
 def _reason(count: int, cause: str) -> str:

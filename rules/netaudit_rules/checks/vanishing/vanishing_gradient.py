@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from netaudit import VANISHING, Audit, Evidence, Remark, Step, best_sensitivity, check, error_of
+from netaudit import VANISHING, Audit, Claim, Evidence, Remark, Step, best_sensitivity, check, error_of
 from netaudit_rules.checks.blame import SENSITIVITY, Blame, blame, graded, steps
 from netaudit_rules.checks.common import is_matrix, scientific, trained
 from netaudit_rules.checks.remedies import for_vanishing
@@ -89,6 +89,7 @@ def _remark(audit: Audit, found: Sequence[tuple[str, float]]) -> Remark:
         path=shown,
         help=for_vanishing(audit, blamed, [name for name, _ in found]),
         siblings=tuple(name for name, _ in found[1:]),
+        claim=Claim("sensitivity", tuple(name for name, _ in found), VANISHING, "below"),
     )
 
 

@@ -1,0 +1,109 @@
+"""The options of `netaudit check --probe` and `netaudit probe`: what is measured, and where."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from netaudit.errors import ConfigError
+
+from .common import one_of
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from netaudit.probe import Probing
+    from netaudit.probe.run import Progress
+
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps: where the probe runs.", metavar="WORD")]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="float64, float32, bf16 or fp16; the model's own without it.", metavar="WORD")]
+Samples = Annotated[int, typer.Option("--samples", min=0, help="Random cotangents pulled through every call for its typical gain.")]
+Gains = Annotated[
+    str, typer.Option("--gains", help="Of which calls the largest gain is sought: findings (their paths), all or none.", metavar="WORD")
+]
+Pairs = Annotated[int, typer.Option("--pairs", min=1, help="Products with a Jacobian and its transpose that a largest gain may take.")]
+Draws = Annotated[int, typer.Option("--draws", min=1, help="Runs with other dropout masks and cotangents.")]
+Memory = Annotated[
+    str | None,
+    typer.Option("--probe-memory", help="What values may take: 8GiB. Beyond it, the model is run in segments.", metavar="SIZE"),
+]
+Studies = Annotated[
+    list[str] | None,
+    typer.Option("--study", help="A measurement of the model as a whole, or all of them; comma-separated.", metavar="NAME"),
+]
+Downgrade = Annotated[
+    bool, typer.Option("--downgrade/--no-downgrade", help="A forecast that the probe does not reproduce becomes an info.")
+]
+
+_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+def probing(
+    tell: Progress,
+    seed: int,
+    *,
+    device: str,
+    dtype: str | None,
+    memory: str | None,
+    downgrade: bool,
+    samples: int = 3,
+    gains: str = "findings",
+    pairs: int = 20,
+    draws: int = 1,
+    studies: tuple[str, ...] = (),
+) -> Probing:
+    """The options as settings of a probe.
+
+    Raises:
+        ConfigError: a word is not known.
+        ProbeError: there is no such device.
+    """
+    from netaudit.probe import Plan, Probing
+    from netaudit.probe.batch import DTYPES
+    from netaudit.probe.devices import device_of
+    from netaudit.probe.studies import STUDIES
+
+    device_of(device)  # what is not there is said before anything is built
+    if dtype is not None:
+        one_of("--dtype", dtype, tuple(DTYPES))
+    chosen = tuple(STUDIES) if "all" in studies else tuple(one_of("--study", word, (*STUDIES, "all")) for word in studies)
+    plan = Plan(samples, pairs=pairs, draws=draws, seed=seed, memory=_bytes(memory), progress=tell)
+    return Probing(device, dtype, one_of("--gains", gains, ("findings", "all", "none")), chosen, plan, downgrade)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A bar on a terminal's stderr while something is measured, gone when it is done; elsewhere nothing is shown."""
+    if not sys.stderr.isatty():
+        yield lambda _what, _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield tell
+
+
+def _bytes(text: str | None) -> int | None:
+    if text is None:
+        return None
+    digits = text.strip().rstrip("BbKkMmGgi ")
+    unit = text.strip()[len(digits) :].strip().lower()
+    try:
+        size = float(digits) * _UNITS[unit]
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"--probe-memory {text!r} is no size", "write it as 8GiB or 500MB") from error
+    if not size > 0:
+        raise ConfigError(f"--probe-memory {text!r} is no size", "write it as 8GiB or 500MB")
+    return int(size)

@@ -1,0 +1,99 @@
+"""What a probe has measured, as values: every number is of a run on a device, with a seed; none of them proves anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Verdict: TypeAlias = Literal["confirmed", "not reproduced", "not probed"]
+"""What became of a finding: the measurement agrees, it does not, or there was none that could tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A quantity over all runs, as log10: the middle one, the least and the largest. -inf is exactly zero."""
+
+    middle: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Local gains of a call for one operand, as log10.
+
+    ``typical``: ``||J' u|| / ||u||`` for random ``u``, that is ``||J||_F / sqrt(outputs)``, with its relative standard error.
+    ``largest``: a lower bound of ``||J||_2`` at the measured points, None where it was not asked for; ``pairs`` is how many
+    Jacobian-vector products and their transposes it took, ``converged`` whether it had stopped to grow.
+    """
+
+    typical: float
+    error: float = 0.0
+    largest: float | None = None
+    pairs: int = 0
+    converged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeMeasured:
+    """The value and the gradient of a node. ``zeros``: the share of entries that are exactly zero; ``largest``: log10 of the largest."""
+
+    rms: Spread
+    largest: float
+    zeros: float
+    gradient: Spread | None = None
+    gains: Mapping[str, Gain] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ParamMeasured:
+    """log10 RMS of a parameter's gradient, and ``S = ||W||_F ||G||_F``."""
+
+    gradient: Spread
+    sensitivity: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How good the forecast was: of ``count`` sizes the share within a factor of two, the median error in decades, the rank correlation."""
+
+    count: int
+    within: float
+    error: float
+    correlation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One probe of one target: what was run, and what came out.
+
+    ``nodes`` and ``params`` by name. ``bounds`` counts the proved bounds that were held against a measurement, and ``violations``
+    says which of them did not hold: a mistake of netaudit's. ``notes`` say what was not measured, and why; ``partial`` that the run
+    was interrupted. ``reproducer`` is the command that measures the same again.
+    """
+
+    device: str
+    dtype: str
+    seeds: tuple[int, ...]
+    inputs: str
+    nodes: Mapping[str, NodeMeasured] = field(default_factory=dict)
+    params: Mapping[str, ParamMeasured] = field(default_factory=dict)
+    bounds: int = 0
+    violations: tuple[str, ...] = ()
+    values: Calibration | None = None
+    gradients: Calibration | None = None
+    studies: tuple[Study, ...] = ()
+    notes: tuple[str, ...] = ()
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A measurement of the model as a whole, as a small table: its rows are cells of text and numbers under ``columns``."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float | None, ...], ...]
+    says: str = ""

@@ -1,0 +1,76 @@
+"""Proved bounds held against what was measured: one that does not hold is a mistake of netaudit's, whatever else is true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite, isinf, log10
+
+import torch
+
+from netaudit.facts import Facts
+from netaudit.flow import Flow
+from netaudit.probe.sizes import Sizes
+
+ROUNDINGS = 1000.0
+"""Relative slack of a measured norm, in units of the format's rounding: long sums, and a product on either side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How many proved bounds were held against a measurement, and those that did not hold, in words."""
+
+    count: int
+    violations: tuple[str, ...]
+
+
+def held(facts: Facts, flow: Flow, found: Sequence[Sizes], dtype: torch.dtype) -> Held:
+    """Every bound of every run: gains of calls, ranges of values, norms of gradients."""
+    slack = ROUNDINGS * torch.finfo(dtype).eps
+    checked = [*_gains(facts, found, slack), *_ranges(facts, found, slack), *_gradients(flow, found, slack)]
+    return Held(len(checked), tuple(sorted(text for text in checked if text)))
+
+
+def lip(facts: Facts, node: str, operand: str) -> float:
+    """PROVED bound of a call's gain for an operand: those of parallel slots add."""
+    slots = [slot for slot, name in enumerate(facts.nodes[node].operands) if name == operand]
+    jacobians = (facts.jacobian(node, slot) for slot in slots)
+    return sum(jac.lip for jac in jacobians if jac is not None) if slots else inf
+
+
+def _gains(facts: Facts, found: Sequence[Sizes], slack: float) -> Iterator[str]:
+    for run in found:
+        for node, pulls in run.pulls.items():
+            climbed = run.largest.get(node, {})
+            for operand, pull in pulls.items():
+                gain = max(pull.ratio, climbed[operand].gain if operand in climbed else 0.0)
+                bound = lip(facts, node, operand)
+                if isfinite(bound) and isfinite(gain):
+                    wrong = gain > bound * (1.0 + slack) + slack
+                    yield f"the gain of `{node}` for `{operand}` is {gain:.6g}, proved to be at most {bound:.6g}" if wrong else ""
+
+
+def _ranges(facts: Facts, found: Sequence[Sizes], slack: float) -> Iterator[str]:
+    for run in found:
+        for node, size in run.values.items():
+            allowed = facts.signals[node].range
+            if not size.count or not size.is_finite or (isinf(allowed.lo) and isinf(allowed.hi)):
+                continue
+            low, high = (edge - abs(edge) * slack - slack for edge in (allowed.lo, -allowed.hi))
+            wrong = size.least < low or -size.most < high
+            yield (
+                f"`{node}` lies in [{size.least:.6g}, {size.most:.6g}], proved to be in [{allowed.lo:.6g}, {allowed.hi:.6g}]"
+                if wrong
+                else ""
+            )
+
+
+def _gradients(flow: Flow, found: Sequence[Sizes], slack: float) -> Iterator[str]:
+    for run in found:
+        for node, size in run.gradients.items():
+            bound = flow.nodes[node].bound
+            if (isinf(bound) and bound > 0) or not isfinite(size.norm):
+                continue
+            measured = log10(size.norm) if size.norm > 0.0 else -inf
+            wrong = measured > bound + slack
+            yield f"the gradient at `{node}` has norm 10^{measured:.6g}, proved to be at most 10^{bound:.6g}" if wrong else ""

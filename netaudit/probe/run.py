@@ -1,0 +1,148 @@
+"""The probe of one target: runs of its graph on a device, summed up as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, isnan, log10, sqrt
+from statistics import median
+
+from netaudit.errors import ProbeError
+from netaudit.flow import fan_in
+from netaudit.measured import Gain, NodeMeasured, ParamMeasured, Spread
+from netaudit.probe.heads import cotangents, reference
+from netaudit.probe.linear import typical_gain
+from netaudit.probe.machine import Machine, sweep
+from netaudit.probe.sizes import Size, Sizes, log
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """No progress is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a probe does.
+
+    ``samples`` random cotangents go through every call for its typical gain; the calls of ``climbed`` have their largest gain
+    sought in at most ``pairs`` products; ``draws`` runs with other random numbers are summed up. ``memory``: bytes that values and
+    graphs may take, more segments are made of the model until they do.
+    """
+
+    samples: int = 3
+    climbed: frozenset[str] = frozenset()
+    pairs: int = 20
+    draws: int = 1
+    seed: int = 0
+    memory: int | None = None
+    progress: Progress = field(default=silent)
+
+
+def runs(machine: Machine, plan: Plan) -> tuple[list[Sizes], bool]:
+    """One sweep for every draw of dropout, cotangents and test vectors; whether it was interrupted, and what there is is a part.
+
+    Raises:
+        ProbeError: the graph cannot be run.
+    """
+    found: list[Sizes] = []
+    for draw in range(plan.draws):
+        plan.progress("values, gradients, gains", draw, plan.draws)
+        watch = Sizes(plan.samples, plan.climbed if draw == 0 else frozenset(), plan.pairs, plan.seed + draw)
+        seed = plan.seed + draw
+        try:
+            sweep(machine, cotangents(machine, seed), watch, segments=segments(machine, plan.memory), seed=seed)
+        except NotImplementedError as error:
+            raise ProbeError(f"the graph cannot be run: {error}", "the forecast and the bounds stand without it") from error
+        except KeyboardInterrupt:
+            return (found or [watch]), True
+        found.append(watch)
+    return found, False
+
+
+def footprint(machine: Machine) -> int:
+    """Bytes of all floating values of one run: what a backward pass keeps, at most."""
+    sizes = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "complex64": 8, "complex128": 16}
+    total = 0
+    for node in machine.calls:
+        entries = 1
+        for n in node.shape:
+            entries *= n
+        total += entries * sizes.get(node.dtype, 1)
+    return total
+
+
+def segments(machine: Machine, memory: int | None) -> int:
+    """Into how many parts the graph is run: one if it fits, else about the root of its calls, which keeps least."""
+    if memory is None or footprint(machine) <= memory:
+        return 1
+    return max(2, round(sqrt(len(machine.calls))))
+
+
+# summing up -------------------------------------------------------------------------------------------------------------
+
+
+def spread(logs: Sequence[float]) -> Spread:
+    """The middle and the ends of several log10 sizes; NaN, which is not finite, wins."""
+    if any(map(isnan, logs)):
+        return Spread(float("nan"), float("nan"), float("nan"))
+    return Spread(median(logs), min(logs), max(logs))
+
+
+def node_measured(found: Sequence[Sizes]) -> Mapping[str, NodeMeasured]:
+    """What was measured of every node that holds floating numbers."""
+    result = {}
+    for name in found[0].values:
+        sizes = [run.values[name] for run in found]
+        gradients = [run.gradients[name].rms for run in found if name in run.gradients]
+        result[name] = NodeMeasured(
+            rms=spread([one.rms for one in sizes]),
+            largest=log(max(max(abs(one.least), abs(one.most)) for one in sizes)),
+            zeros=sum(one.zeros for one in sizes) / len(sizes),
+            gradient=spread(gradients) if gradients else None,
+            gains=_gains(name, found),
+        )
+    return result
+
+
+def _gains(name: str, found: Sequence[Sizes]) -> Mapping[str, Gain]:
+    result = {}
+    for operand in {o: None for run in found for o in run.pulls.get(name, {})}:
+        pulls = [run.pulls[name][operand] for run in found if operand in run.pulls.get(name, {})]
+        typical = typical_gain([square for pull in pulls for square in pull.squares], pulls[0].outputs)
+        best = max(
+            (run.largest[name][operand] for run in found if operand in run.largest.get(name, {})), key=lambda one: one.gain, default=None
+        )
+        result[operand] = Gain(
+            log(typical.gain),
+            typical.error,
+            None if best is None else log(best.gain),
+            0 if best is None else best.pairs,
+            best is not None and best.converged,
+        )
+    return result
+
+
+def param_measured(machine: Machine, found: Sequence[Sizes], *, partial: bool = False) -> Mapping[str, ParamMeasured]:
+    """The gradient and the sensitivity of every trained parameter; one without a path has exactly zero."""
+    result = {}
+    for name, info in machine.graph.params.items():
+        if not info.trainable or info.node not in machine.leaves:
+            continue
+        if partial and any(info.node not in run.gradients for run in found):
+            continue  # it was not reached yet, which is not the same as zero
+        gradients = [run.gradients[info.node].rms if info.node in run.gradients else -inf for run in found]
+        weights = [run.values[info.node] for run in found]
+        logs = [
+            gradient + log10(_scale(weight, info.shape)) + log10(max(weight.count, 1)) - reference(machine, run.values)
+            for gradient, weight, run in zip(gradients, weights, found, strict=True)
+        ]
+        result[name] = ParamMeasured(spread(gradients), spread(logs))
+    return result
+
+
+def _scale(weight: Size, shape: tuple[int, ...]) -> float:
+    """The RMS of a weight; of one that is zero its fan-in scale, as in a forecast."""
+    return weight.norm / sqrt(max(weight.count, 1)) or 1.0 / sqrt(fan_in(shape))

@@ -1,0 +1,97 @@
+"""What a probe measured, beside what was proved and forecast: a table of calls, one of parameters, findings, studies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite, isnan
+
+from tabulate import tabulate
+
+from netaudit.finding import Finding, NodeRow, ParamRow, TargetReport
+from netaudit.measured import Measured, Spread, Study
+
+from .agreement import agreement
+from .numbers import magnitude, short
+from .plain import abridged
+
+SHOWN = 40
+"""Rows of a table without ``--full``."""
+
+
+def text(target: TargetReport, *, full: bool) -> str:
+    """The tables, then how the analysis compares with them."""
+    return "\n".join(_lines(target, full=full)) + "\n"
+
+
+def _lines(target: TargetReport, *, full: bool) -> Iterator[str]:
+    yield f"{target.id}: measured beside what is proved and forecast"
+    found = target.measured
+    if found is not None and found.nodes:
+        yield ""
+        calls = [_node(row, found) for row in target.nodes if row.id in found.nodes]
+        yield _table(
+            calls,
+            ("module", "op", "rms forecast", "measured", "grad forecast", "measured", "gain typical", "largest >=", "proved <="),
+            2,
+            full,
+        )
+        yield ""
+        params = [_param(row, found) for row in target.params if row.name in found.params]
+        yield _table(params, ("parameter", "grad forecast", "measured", "S forecast", "measured"), 1, full)
+        for study in found.studies:
+            yield ""
+            yield _study(study)
+    yield ""
+    yield from (_verdict(f) for f in target.findings)
+    yield from agreement(target, found) if found is not None else ("nothing was measured",)
+    yield from (f"incomplete: {problem}" for problem in target.problems)
+
+
+def _table(rows: list[tuple[str, ...]], headers: tuple[str, ...], texts: int, full: bool) -> str:
+    align = ("left",) * texts + ("right",) * (len(headers) - texts)
+    return tabulate(abridged(rows, SHOWN, full=full), headers=headers, tablefmt="simple", disable_numparse=True, colalign=align)
+
+
+def _node(row: NodeRow, found: Measured) -> tuple[str, ...]:
+    one = found.nodes[row.id]
+    gain = next(iter(one.gains.values()), None)
+    largest = "" if gain is None or gain.largest is None else short(gain.largest) + ("" if gain.converged else " ...")
+    return (
+        row.module,
+        row.op.removeprefix("aten."),
+        magnitude(row.rms),
+        _spread(one.rms),
+        magnitude(row.gradient),
+        _spread(one.gradient),
+        "" if gain is None else _size(gain.typical),
+        largest,
+        magnitude(row.lipschitz),
+    )
+
+
+def _param(row: ParamRow, found: Measured) -> tuple[str, ...]:
+    one = found.params[row.name]
+    return (row.name, magnitude(row.gradient), _spread(one.gradient), magnitude(row.sensitivity), _spread(one.sensitivity))
+
+
+def _spread(one: Spread | None) -> str:
+    """The middle, and the ends where they differ by more than a tenth."""
+    if one is None:
+        return ""
+    return _size(one.middle) if not one.high - one.low > 0.04 else f"{_size(one.middle)} ({_size(one.low)}..{_size(one.high)})"
+
+
+def _size(log10: float) -> str:
+    return "not finite" if isnan(log10) else short(log10)
+
+
+def _verdict(finding: Finding) -> str:
+    measured = finding.evidence.measured
+    number = f", {finding.evidence.quantity} = {short(measured)}" if measured is not None and isfinite(measured) else ""
+    return f"{finding.verdict or 'not probed'}: {finding.code} {finding.message}{number and f' (measured{number})'}"
+
+
+def _study(study: Study) -> str:
+    rows = [tuple("" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row) for row in study.rows]
+    body = tabulate(rows, headers=study.columns, tablefmt="simple", disable_numparse=True)
+    return f"{study.title}\n\n{body}" + (f"\n\n{study.says}" if study.says else "")
