@@ -8,6 +8,7 @@ from math import log10
 import torch
 from torch import Tensor
 
+from netaudit.intake.interpret import dtype_of
 from netaudit.probe.linear import noise
 from netaudit.probe.machine import Machine
 from netaudit.probe.sizes import Size
@@ -20,7 +21,7 @@ def cotangents(machine: Machine, seed: int) -> Mapping[str, Tensor]:
         return {graph.loss: torch.ones((), device=machine.device)}
     found = {}
     for index, head in enumerate(h for h in graph.heads if nodes[h].is_float):
-        u = noise(torch.empty(nodes[head].shape, device=machine.device), seed + index)
+        u = noise(torch.empty(nodes[head].shape, device=machine.device, dtype=dtype_of(nodes[head].dtype)), seed + index)
         found[head] = u / u.square().mean().sqrt().clamp_min(1e-30)
     return found
 

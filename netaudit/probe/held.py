@@ -10,10 +10,14 @@ import torch
 
 from netaudit.facts import Facts
 from netaudit.flow import Flow
+from netaudit.graph import Graph
+from netaudit.intake.interpret import dtype_of
 from netaudit.probe.sizes import Sizes
 
 ROUNDINGS = 1000.0
 """Relative slack of a measured norm, in units of the format's rounding: long sums, and a product on either side."""
+LEAST = 1e-9
+"""The slack of float64, in which ill-conditioned calls lose more than their sums do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,10 @@ class Held:
     violations: tuple[str, ...]
 
 
-def held(facts: Facts, flow: Flow, found: Sequence[Sizes], dtype: torch.dtype) -> Held:
-    """Every bound of every run: gains of calls, ranges of values, norms of gradients."""
-    slack = ROUNDINGS * torch.finfo(dtype).eps
+def held(facts: Facts, flow: Flow, found: Sequence[Sizes], graph: Graph) -> Held:
+    """Every bound of every run: gains of calls, ranges of values, norms of gradients. ``graph`` is the one that ran."""
+    kinds = {dtype_of(node.dtype) for node in graph.nodes if node.is_float}
+    slack = max([LEAST, *(ROUNDINGS * torch.finfo(kind).eps for kind in kinds)])
     checked = [*_gains(facts, found, slack), *_ranges(facts, found, slack), *_gradients(flow, found, slack)]
     return Held(len(checked), tuple(sorted(text for text in checked if text)))
 
@@ -67,10 +72,12 @@ def _ranges(facts: Facts, found: Sequence[Sizes], slack: float) -> Iterator[str]
 
 def _gradients(flow: Flow, found: Sequence[Sizes], slack: float) -> Iterator[str]:
     for run in found:
+        most = max((size.norm for size in run.gradients.values() if isfinite(size.norm)), default=0.0)
         for node, size in run.gradients.items():
             bound = flow.nodes[node].bound
+            dust = most if bound == -inf else 0.0  # what is proved to cancel does so but for rounding
             if (isinf(bound) and bound > 0) or not isfinite(size.norm):
                 continue
-            measured = log10(size.norm) if size.norm > 0.0 else -inf
+            measured = log10(size.norm) if size.norm > slack * dust else -inf
             wrong = measured > bound + slack
             yield f"the gradient at `{node}` has norm 10^{measured:.6g}, proved to be at most 10^{bound:.6g}" if wrong else ""

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
 
 import numpy as np
 import torch
@@ -44,40 +44,51 @@ class Map:
 
 
 def jacobian(function: Function, x: Tensor) -> Map:
-    """The Jacobian of a function at a point, by forward and reverse differentiation; no matrix is made.
+    """The Jacobian of a function at a point, as autograd's backward pass has it; no matrix is made.
 
-    Where torch has no forward derivative of an op, ``J v`` is the derivative of ``u -> J' u`` along ``v``.
+    ``J v`` is the derivative of ``u -> J' u`` along ``v``: what backward leaves out (the row of a padding index) is left out of both.
+    Where torch has no second derivative of an op, its forward one is taken.
+
+    Raises:
+        NotImplementedError: torch has neither.
     """
+    leaf = x.detach().requires_grad_()
     with _differentiable():
-        leaf = x.detach().requires_grad_()
         value = function(leaf)
+        u = torch.zeros_like(value, requires_grad=True)
+        pulled = _pulled_with_graph(value, leaf, u)
 
-    def back(u: Tensor) -> Tensor:
+    def back(cotangent: Tensor) -> Tensor:
         if not value.requires_grad:
             return torch.zeros_like(x)
-        (found,) = torch.autograd.grad(value, leaf, u, retain_graph=True, allow_unused=True)
+        (found,) = torch.autograd.grad(value, leaf, cotangent, retain_graph=True, allow_unused=True)
         return torch.zeros_like(x) if found is None else found
 
-    def forth(v: Tensor) -> Tensor:
-        with _differentiable():
-            try:
-                found: Tensor = torch.func.jvp(function, (x.detach(),), (v,))[1]
+    def forth(tangent: Tensor) -> Tensor:
+        if pulled is None:
+            with _differentiable():
+                found: Tensor = torch.func.jvp(function, (x.detach(),), (tangent,))[1]
                 return found.detach()
-            except (NotImplementedError, RuntimeError):  # no forward rule
-                return _twice_reversed(function, x, v)
+        if not pulled.requires_grad:
+            return torch.zeros_like(value).detach()
+        (along,) = torch.autograd.grad(pulled, u, tangent, retain_graph=True, allow_unused=True)
+        return torch.zeros_like(value).detach() if along is None else along.detach()
 
     return Map(forth, back, x.detach(), value.detach())
 
 
-def _twice_reversed(function: Function, x: Tensor, v: Tensor) -> Tensor:
-    leaf = x.detach().requires_grad_()
-    value = function(leaf)
-    u = torch.zeros_like(value, requires_grad=True)
-    (pulled,) = torch.autograd.grad(value, leaf, u, create_graph=True, allow_unused=True)
-    if pulled is None or not pulled.requires_grad:
-        return torch.zeros_like(value).detach()
-    (found,) = torch.autograd.grad(pulled, u, v, allow_unused=True)
-    return torch.zeros_like(value).detach() if found is None else found.detach()
+def _pulled_with_graph(value: Tensor, leaf: Tensor, u: Tensor) -> Tensor | None:
+    """``J' u`` as a function of ``u`` that can be differentiated; zero where there is no gradient, None where torch cannot."""
+    if not value.requires_grad:
+        return torch.zeros_like(leaf).detach()
+    try:
+        (pulled,) = torch.autograd.grad(value, leaf, u, create_graph=True, allow_unused=True)
+        if pulled is None:
+            return torch.zeros_like(leaf).detach()
+        torch.autograd.grad(pulled, u, torch.zeros_like(leaf), retain_graph=True, allow_unused=True)
+    except RuntimeError:  # "derivative for ... is not implemented", NotImplementedError among them
+        return None
+    return pulled
 
 
 @contextmanager
@@ -127,6 +138,8 @@ def largest_gain(linear: Map, *, pairs: int = 20, seed: int = 0) -> Largest:
         basis = [*basis, v] if keep else []
         u = linear.forth(v) - (above[-1] if above else 0.0) * u
         alpha = _norm(u)
+        if not isfinite(alpha):
+            return Largest(alpha, len(diagonal) + 1, alpha)
         diagonal.append(alpha)
         if alpha > 0.0:
             u = u / alpha

@@ -6,6 +6,7 @@ output is complete. So every value and every cotangent passes by once, belongs t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from netaudit.facts import LEAVES
-from netaudit.graph import Graph, Node
+from netaudit.graph import Graph, Node, Ref
 from netaudit.intake.interpret import picked, results
 from netaudit.intake.lower import Lowered
 from netaudit.probe.linear import Map, jacobian
@@ -150,9 +151,13 @@ class Local:
     def pulled(self, cotangent: Tensor) -> Mapping[str, Tensor]:
         """The cotangent of every operand that gets one. The call's graph is let go with the call, so more can be asked of it."""
         names = list(self.operands)
-        found = torch.autograd.grad(
-            self.output, [self.operands[n] for n in names], cotangent.to(self.output.dtype), retain_graph=True, allow_unused=True
-        )
+        leaves = [self.operands[n] for n in names]
+        try:
+            found = torch.autograd.grad(self.output, leaves, cotangent.to(self.output.dtype), retain_graph=True, allow_unused=True)
+        except RuntimeError as error:
+            if "is not implemented" not in str(error):
+                raise
+            return {}  # torch has no derivative of this op: a real backward pass would end here
         return {name: gradient for name, gradient in zip(names, found, strict=True) if gradient is not None}
 
     def jacobian(self, operand: str, dtype: torch.dtype | None = None, seed: int = 0) -> Map:
@@ -231,8 +236,8 @@ def _run(machine: Machine, part: Sequence[Node], values: dict[str, Tensor], seed
         for node in part:
             operands = leaves.setdefault(_call_of(node), {n: _leaf(values[n]) for n in machine.carrying(node)} if keep else {})
             with _mode(node) if keep else torch.no_grad():
-                fixed = {n: values[n] for n in needed(node) if n not in operands}
-                output = _value(node, {**fixed, **operands}, raw, machine.device)
+                others = {n: values[n] for n in needed(node) if n not in operands}
+                operands, fixed, output = _applied(node, operands, others, raw, machine.device)
             values[node.name] = output.detach()
             if watch is not None:
                 watch.value(node, values[node.name])
@@ -241,6 +246,22 @@ def _run(machine: Machine, part: Sequence[Node], values: dict[str, Tensor], seed
             for name in machine.ends[node.name]:
                 values.pop(name, None)
     return kept
+
+
+def _applied(
+    node: Node, operands: Mapping[str, Tensor], fixed: Mapping[str, Tensor], raw: dict[str, Any], device: torch.device
+) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor]:
+    """A call, with the operands that torch differentiates and the others: some losses refuse a target that asks for a gradient."""
+    try:
+        return operands, fixed, _value(node, {**fixed, **operands}, raw, device)
+    except RuntimeError as error:
+        refused = re.search(r"not differentiable with respect to argument '(\w+)'", str(error))
+        argument = node.args.get(refused[1]) if refused else None
+        if not isinstance(argument, Ref):
+            raise
+        kept = {name: leaf for name, leaf in operands.items() if name != argument.name}
+        fixed = {**fixed, argument.name: operands[argument.name].detach()}
+        return kept, fixed, _value(node, {**fixed, **kept}, raw, device)
 
 
 def _leaf(value: Tensor) -> Tensor:

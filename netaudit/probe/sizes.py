@@ -121,7 +121,7 @@ class Sizes:
             self.pulls[name] = self._pulled(local)
         if name in self.climbed:
             real = [operand for operand, value in local.operands.items() if value.is_floating_point()]
-            self.largest[name] = {one: largest_gain(local.jacobian(one), pairs=self.pairs, seed=self.seed) for one in real}
+            self.largest[name] = {one: gain for one in real if (gain := self._climbed(local, one)) is not None}
 
     def _pulled(self, local: Local) -> Mapping[str, Pulls]:
         found: dict[str, list[tuple[float, float]]] = {}
@@ -136,6 +136,15 @@ class Sizes:
             for name, pairs in found.items()
             if outputs
         }
+
+    def _climbed(self, local: Local, operand: str) -> Largest | None:
+        """The largest gain for an operand; None where torch has no second derivative."""
+        try:
+            return largest_gain(local.jacobian(operand), pairs=self.pairs, seed=self.seed)
+        except RuntimeError as error:
+            if "is not implemented" not in str(error) and not isinstance(error, NotImplementedError):
+                raise
+            return None
 
     def _noise(self, like: Tensor, draw: int) -> Tensor:
         """Normal numbers from one buffer: drawing them anew for every call would cost as much as running the model."""

@@ -137,7 +137,7 @@ def climbed(report: TargetReport, known: Known, word: str) -> frozenset[str]:
 
 def _reported(report: TargetReport, known: Known, settings: Probing, run: _Run, base: Measured) -> TargetReport:
     nodes, params = node_measured(run.found), param_measured(run.machine, run.found, partial=run.partial)
-    checked = held(known.facts, known.flow, run.found, run.dtype) if run.same else Held(0, ())
+    checked = held(known.facts, known.flow, run.found, run.machine.graph) if run.same else Held(0, ())
     if checked.violations and run.dtype != torch.float64:
         checked = _again(known, settings, run, checked)
     studies = [STUDIES[name](Bench(known.subject, run.machine, known.training, settings.plan)) for name in settings.studies]
@@ -180,7 +180,7 @@ def _again(known: Known, settings: Probing, run: _Run, first: Held) -> Held:
         second = _run(known, replace(settings, dtype="float64"), run.machine.device, frozenset())
     except (ProbeError, TraceError, RuntimeError):
         return first
-    return Held(first.count, held(known.facts, known.flow, second.found, torch.float64).violations) if second.same else first
+    return Held(first.count, held(known.facts, known.flow, second.found, second.machine.graph).violations) if second.same else first
 
 
 def _forecast_values(facts: Facts) -> Mapping[str, float]:

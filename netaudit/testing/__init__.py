@@ -9,6 +9,7 @@ from netaudit.testing.axioms import broken_axioms
 from netaudit.testing.case import Applied, Case, Law, applied, facts_of, normal
 from netaudit.testing.examples import codes, examples, findings
 from netaudit.testing.points import inside, points
+from netaudit.testing.probing import refuted
 from netaudit.testing.sampling import misjudged
 from netaudit.testing.search import Found, jacobians, local_gain, loose, search, unsound
 from netaudit.testing.trials import Trial, trials, trials_of_case, trials_of_check
@@ -32,6 +33,7 @@ __all__ = [
     "misjudged",
     "normal",
     "points",
+    "refuted",
     "search",
     "trials",
     "trials_of_case",

@@ -13,6 +13,7 @@ from netaudit.pack import Catalog, collect, installed
 from netaudit.testing.axioms import broken_axioms
 from netaudit.testing.case import Applied, Case, applied
 from netaudit.testing.examples import codes, examples
+from netaudit.testing.probing import refuted
 from netaudit.testing.sampling import misjudged
 from netaudit.testing.search import Found, loose, search, unsound
 
@@ -89,13 +90,14 @@ class _AtWork:
 
 
 def trials_of_case(case: Case, catalog: Catalog | None = None) -> tuple[Trial, ...]:
-    """A transfer on one call: the axioms, the model against samples, no bound exceeded, no exact bound out of reach."""
+    """A transfer on one call: the axioms, the model against samples, no bound exceeded or refuted, no exact bound out of reach."""
     work = _AtWork(case, catalog)
     return (
         Trial(f"{case.id}-axioms", lambda: broken_axioms(work.op)),
         Trial(f"{case.id}-samples", lambda: misjudged(work.op)),
         Trial(f"{case.id}-soundness", lambda: unsound(work.op, work.found)),
         Trial(f"{case.id}-tightness", lambda: loose(work.op, work.found)),
+        Trial(f"{case.id}-probe", lambda: refuted(work.op)),
     )
 
 
