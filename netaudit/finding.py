@@ -14,6 +14,8 @@ from .training import Training
 Severity: TypeAlias = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 Status: TypeAlias = Literal["proved", "forecast", "measured", "unbounded", "unknown"]
+Baseline: TypeAlias = Literal["", "new", "unchanged", "worse"]
+"""How a finding compares with the baseline; empty when none is applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,20 @@ class Evidence:
     forecast: float | None = None
     measured: float | None = None
     assumptions: str = ""
+
+    @property
+    def kind(self) -> Literal["", "proved", "measured", "forecast"]:
+        """What a finding with this evidence rests on: the strongest kind that supports it by itself; empty where no number does.
+
+        An upper bound beside an estimate proves that something is small, never that it is large: it carries the finding when it is
+        below the threshold. By itself it is what the finding is about.
+        """
+        estimate: Literal["", "measured", "forecast"] = (
+            "measured" if self.measured is not None else "forecast" if self.forecast is not None else ""
+        )
+        if self.proved is None:
+            return estimate
+        return "proved" if not estimate or (self.threshold is not None and self.proved <= self.threshold) else estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +100,7 @@ class Finding:
     siblings: tuple[str, ...] = ()
     fingerprint: str = ""
     key: str = ""
+    baseline: Baseline = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +174,7 @@ class Coverage:
 class TargetReport:
     """The audit of one target. ``problems`` are what kept it from being complete: a trace that failed, a rule that crashed.
 
+    ``file``: the python file that makes the model, empty where there is none (a program, a model of a library).
     ``spent``: the comments that suppressed something here, by file and key.
     """
 
@@ -177,6 +195,7 @@ class TargetReport:
     nodes: tuple[NodeRow, ...] = ()
     params: tuple[ParamRow, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,12 +92,14 @@ def _finding(finding: Finding) -> schema.FindingModel:
         path=[_step(s) for s in finding.path],
         help=[schema.HelpModel(text=h.text, outcome=h.outcome, resolves=h.resolves) for h in finding.help],
         also=list(finding.siblings),
+        baseline=finding.baseline,
     )
 
 
 def _target(target: TargetReport) -> schema.TargetModel:
     return schema.TargetModel(
         id=target.id,
+        file=target.file,
         tracer=target.tracer,
         mode=target.mode,
         cotangent=target.cotangent,

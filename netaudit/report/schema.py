@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 
 class _Model(BaseModel):
@@ -140,6 +140,7 @@ class FindingModel(_Model):
     path: list[StepModel]
     help: list[HelpModel]
     also: list[str]
+    baseline: Literal["", "new", "unchanged", "worse"] = Field(description="against the baseline; empty when none is applied")
 
 
 class SuppressedModel(_Model):
@@ -179,6 +180,7 @@ class TargetModel(_Model):
     """The audit of one target."""
 
     id: str
+    file: str = Field(description="the python file that makes the model; empty where there is none")
     tracer: str
     mode: str
     cotangent: str
@@ -206,7 +208,7 @@ class Summary(_Model):
 class ReportModel(_Model):
     """A whole run."""
 
-    schema_version: Literal["1.0"] = "1.0"
+    schema_version: Literal["1.2"] = "1.2"
     tool: Tool
     run: Run
     summary: Summary
