@@ -12,6 +12,7 @@ from rich.text import Text
 
 from netaudit.finding import Finding, Report, Severity, Step, TargetReport
 
+from .common import unchecked, verdict
 from .numbers import at_most, evidence, short
 from .style import Style
 
@@ -36,9 +37,9 @@ def render(report: Report, style: Style) -> str:
             console.print(line)
         console.print()
     for target in report.targets:
-        for line in _summary(target, report, style):
+        for line in _quietly(target, report) if style.quiet else _summary(target, report, style):
             console.print(line)
-    for override in report.idle_overrides:
+    for override in () if style.quiet else report.idle_overrides:
         console.print(Text(f"unused override {override}", style="yellow"))
     return out.getvalue()
 
@@ -128,12 +129,17 @@ def _bar(value: float | None, lowest: float, highest: float) -> str:
     return "█" * filled + "·" * (BAR - filled)
 
 
+def _quietly(target: TargetReport, report: Report) -> Iterator[Text]:
+    """Nothing of what was wholly checked."""
+    if target in report.incomplete:
+        yield Text.assemble((f"{target.id}: ", "bold"), (verdict(target, report), "bold red"))
+        yield from _unchecked(target, report)
+
+
 def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Text]:
-    counts = [(s, sum(f.severity == s for f in target.findings)) for s in ("error", "warning", "info")]
-    said = ", ".join(f"{n} {s}{'s' if n > 1 and s != 'info' else ''}" for s, n in counts if n)
     incomplete = target in report.incomplete
-    verdict = said or ("not checked" if incomplete and not target.coverage.nodes else "no findings" if incomplete else "clean")
-    style_name = "bold red" if counts[0][1] or incomplete else "bold yellow" if counts[1][1] else "bold green"
+    severe = {finding.severity for finding in target.findings}
+    style_name = "bold red" if "error" in severe or incomplete else "bold yellow" if "warning" in severe else "bold green"
     c = target.coverage
     parts = []
     if c.nodes:
@@ -146,7 +152,7 @@ def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
         parts.append(f"{gone.total()} suppressed ({', '.join(f'{code} {n}' if n > 1 else code for code, n in sorted(gone.items()))})")
     if style.timings:
         parts.append(", ".join(f"{k} {v:.2f} s" for k, v in target.seconds.items()))
-    yield Text.assemble((f"{target.id}: ", "bold"), (verdict, style_name), "".join(f" · {p}" for p in parts))
+    yield Text.assemble((f"{target.id}: ", "bold"), (verdict(target, report), style_name), "".join(f" · {p}" for p in parts))
     if target.guess:
         yield Text(f"  {target.guess}", style="yellow")
     for note in target.training.notes:
@@ -154,12 +160,9 @@ def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
     for note in target.notes:
         if not any(note in finding.message for finding in target.findings):  # what was not traced is a finding
             yield Text(f"  {note}", style="yellow")
-    for problem in target.problems:
-        yield Text.assemble(("  incomplete: ", "bold red"), problem)
-    if c.nodes and c.share < report.min_coverage:
-        unknown = ", ".join(f"{op} ({n})" if n > 1 else op for op, n in c.unknown.items())
-        missing = [f"no transfer for {unknown}"] if unknown else []
-        missing += (
-            [f"no forecast for {c.params - c.forecast} parameters, whose gradients no rule has judged"] if c.forecast < c.params else []
-        )
-        yield Text.assemble(("  incomplete: ", "bold red"), f"{'; '.join(missing)} (--min-coverage {report.min_coverage:g})")
+    yield from _unchecked(target, report)
+
+
+def _unchecked(target: TargetReport, report: Report) -> Iterator[Text]:
+    for sentence in unchecked(target, report):
+        yield Text.assemble(("  incomplete: ", "bold red"), sentence)
