@@ -14,7 +14,7 @@ from .style import Style
 def render(report: Report, style: Style) -> str:
     """Lines whose ``type`` is ``finding``, ``suppressed``, ``target`` or ``run``, in this order."""
     lines = (line for line in _lines(report) if not (style.quiet and line["type"] == "suppressed"))
-    return "".join(json.dumps(line, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n" for line in lines)
+    return "".join(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n" for line in lines)
 
 
 def _lines(report: Report) -> Iterator[Mapping[str, object]]:

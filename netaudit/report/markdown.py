@@ -104,7 +104,8 @@ def _details(finding: Finding, style: Style) -> str:
     """Everything that the table does not say, folded; empty when it says all."""
     name = f"{finding.severity} {finding.code} {finding.name}" + (f": {finding.module}" if finding.module else "")
     parts = [*_list(reasons(finding)), *_path(finding.path, style)]
-    parts += _list(map(advice, finding.help))
+    if finding.help:
+        parts += ["What would help:", *_list(advice(remedy).removeprefix("help: ") for remedy in finding.help)]
     if finding.siblings:
         shown = finding.siblings if style.full else finding.siblings[:8]
         rest = len(finding.siblings) - len(shown)
