@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 
 from netaudit.check import Check
@@ -23,12 +24,30 @@ def site(finding: Finding) -> Site | None:
     return finding.where.created or finding.where.called
 
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
 def fold(text: str) -> str:
-    """A text on one line. Control characters, which would reach a terminal, are written as Python writes them."""
-    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), " ".join(text.split()))
+    """A text on one line."""
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str) -> str:
+    """Control characters, which would reach a terminal, are written as Python writes them; those that are layout stay."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def fill(text: str, width: int, *, indent: int) -> list[str]:
+    """A paragraph in lines of a width; words, paths and names of modules stay whole. Later lines are indented."""
+    start = " " * (len(text) - len(text.lstrip(" ")))
+    return textwrap.wrap(
+        visible(text.strip(" ")),
+        width,
+        initial_indent=start,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def headline(finding: Finding) -> str:

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from syrupy.assertion import SnapshotAssertion
@@ -32,6 +32,8 @@ FINDING = jsonschema.Draft202012Validator({"$defs": REPORT["$defs"], **REPORT["$
 LEVELS = {"error": "error", "warning": "warning", "note": "info"}
 GITLAB = {"critical": "error", "major": "warning", "info": "info"}
 COMMANDS = {"error": "error", "warning": "warning", "notice": "info"}
+
+QUICK = settings(deadline=None, derandomize=True, phases=(Phase.generate, Phase.shrink))  # explaining a failure takes minutes
 
 # reports ----------------------------------------------------------------------------------------------------------------
 
@@ -210,7 +212,7 @@ READERS: Mapping[str, Callable[[str], Counter[str]]] = {
 
 
 @pytest.mark.parametrize("name", MACHINE)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(QUICK, max_examples=40)
 @given(report=reports)
 def test_a_report_can_be_read_back_with_every_finding(name: str, report: Report) -> None:
     text = FORMATS[name](report, Style())
@@ -220,7 +222,7 @@ def test_a_report_can_be_read_back_with_every_finding(name: str, report: Report)
 
 
 @pytest.mark.parametrize("name", MACHINE)
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(QUICK, max_examples=20)
 @given(report=reports)
 def test_quiet_loses_no_finding_and_nothing_unchecked(name: str, report: Report) -> None:
     text = FORMATS[name](report, Style(quiet=True))
@@ -229,7 +231,7 @@ def test_quiet_loses_no_finding_and_nothing_unchecked(name: str, report: Report)
 
 
 @pytest.mark.parametrize("name", MACHINE)
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(QUICK, max_examples=20)
 @given(report=reports)
 def test_what_was_not_checked_is_said(name: str, report: Report) -> None:
     assert bool(unchecked_in(name, FORMATS[name](report, Style()))) == bool(report.incomplete)
@@ -257,7 +259,7 @@ def unchecked_in(name: str, text: str) -> int:
             return text.count("**not wholly checked**")
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(QUICK, max_examples=40)
 @given(report=reports)
 def test_concise_is_one_line_a_finding(report: Report) -> None:
     lines = FORMATS["concise"](report, Style(quiet=True)).split("\n")[:-1]
@@ -266,7 +268,7 @@ def test_concise_is_one_line_a_finding(report: Report) -> None:
     assert len(lines) <= len(report.findings) + max(problems, len(report.incomplete))
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(QUICK, max_examples=40)
 @given(report=reports)
 def test_a_command_of_github_says_what_the_finding_says(report: Report) -> None:
     said = [(properties.get("title", ""), message) for _, properties, message in commands(FORMATS["github"](report, Style()))]
@@ -275,12 +277,12 @@ def test_a_command_of_github_says_what_the_finding_says(report: Report) -> None:
         assert any(title == f"{finding.code} {finding.name}" and folded in message for title, message in said)
 
 
-def printed(message: str) -> str:
-    """A message whose control characters are written as Python writes them."""
-    return "".join(repr(c)[1:-1] if unicodedata.category(c) == "Cc" and not c.isspace() else c for c in message)
+def printed(message: str, layout: str = "\x1c\x1d\x1e\x1f\x85") -> str:
+    """A message whose control characters are written as Python writes them, but for those that are layout."""
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) == "Cc" and c not in "\t\n\r\v\f" + layout else c for c in message)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(QUICK, max_examples=40)
 @given(report=reports)
 def test_no_line_is_invented(report: Report) -> None:
     known = {(site.file, site.line) for f in report.findings for site in (f.where.created, f.where.called) if site is not None}
@@ -296,7 +298,7 @@ def test_no_line_is_invented(report: Report) -> None:
             assert line is None or result.get("suppressions") or (unquote(place["artifactLocation"]["uri"]), line) in known
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(QUICK, max_examples=100)
 @given(message=texts)
 def test_markdown_shows_text_as_it_is(message: str) -> None:
     report = Report((TargetReport("a.py", findings=(Finding("NA201", "n", "info", message, "a.py"),)),), "0", "0", ())
@@ -363,3 +365,20 @@ def test_a_snapshot_of_everything(name: str, full_report: Report, snapshot: Snap
             rule.update({key: "..." for key in ("help", "fullDescription", "shortDescription") if key in rule})
         text = json.dumps(log, indent=1, sort_keys=True)
     assert text == snapshot
+
+
+# people -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+@settings(QUICK, max_examples=20)
+@given(report=reports)
+def test_full_fits_the_page_and_loses_no_word(width: int, report: Report) -> None:
+    """Longer lines are those that hold a word as long as they are, or places and rows of paths, which are not broken."""
+    text = FORMATS["full"](report, Style(width=width))
+    for line in text.split("\n"):
+        unbroken = line.startswith((" --> ", " " * 10)) or max(map(len, line.split()), default=0) > width - 20
+        assert len(line) <= width or unbroken, line
+    said = "".join(text.split())
+    for finding in report.findings:
+        assert "".join(printed(finding.message, layout="").split()) in said
