@@ -158,7 +158,7 @@ def _is_asleep(signal: Signal) -> bool:
 
 def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> TargetReport:
     """Audit one subject. A model that cannot be traced, and a check that crashes, become problems of the report."""
-    base = TargetReport(subject.id, mode=settings.mode, inputs_from=subject.inputs_from, guess=subject.guess)
+    base = TargetReport(subject.id, mode=settings.mode, inputs_from=subject.inputs_from, guess=subject.guess, file=subject.file or "")
     try:
         analysis = analyse(subject, catalog, settings)
     except TraceError as error:
@@ -194,7 +194,9 @@ def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> Tar
 
 
 def _not_traced(target: str, error: NetauditError) -> Finding:
-    return Finding("NA001", "not-traced", "error", f"the model was not traced: {error.message}", target, reason=error.hint)
+    name = fingerprint("NA001", target, "", "")
+    message = f"the model was not traced: {error.message}"
+    return Finding("NA001", "not-traced", "error", message, target, reason=error.hint, fingerprint=name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from .training import Training
 Severity: TypeAlias = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 Status: TypeAlias = Literal["proved", "forecast", "measured", "unbounded", "unknown"]
+Baseline: TypeAlias = Literal["", "new", "unchanged", "worse"]
+"""How a finding compares with the baseline; empty when none is applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,20 @@ class Evidence:
     forecast: float | None = None
     measured: float | None = None
     assumptions: str = ""
+
+    @property
+    def kind(self) -> Literal["", "proved", "measured", "forecast"]:
+        """What a finding with this evidence rests on: the strongest kind that supports it by itself; empty where no number does.
+
+        An upper bound beside an estimate proves that something is small, never that it is large: it carries the finding when it is
+        below the threshold. By itself it is what the finding is about.
+        """
+        estimate: Literal["", "measured", "forecast"] = (
+            "measured" if self.measured is not None else "forecast" if self.forecast is not None else ""
+        )
+        if self.proved is None:
+            return estimate
+        return "proved" if not estimate or (self.threshold is not None and self.proved <= self.threshold) else estimate
 
 
 Quantity: TypeAlias = Literal["sensitivity", "gradient", "value", "growth", "update", "edge", "non-finite"]
@@ -108,6 +124,7 @@ class Finding:
     key: str = ""
     claim: Claim | None = None
     verdict: Verdict | None = None
+    baseline: Baseline = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +198,7 @@ class Coverage:
 class TargetReport:
     """The audit of one target. ``problems`` are what kept it from being complete: a trace that failed, a rule that crashed.
 
+    ``file``: the python file that makes the model, empty where there is none (a program, a model of a library).
     ``spent``: the comments that suppressed something here, by file and key.
     """
 
@@ -202,6 +220,7 @@ class TargetReport:
     params: tuple[ParamRow, ...] = ()
     measured: Measured | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)

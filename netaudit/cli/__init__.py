@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -14,6 +15,7 @@ from netaudit.errors import NetauditError
 
 from . import certify, check, forecast, probe, show
 from .app import CLEAN, INTERRUPTED, USAGE, app
+from .streams import keep_stdout_for_results
 
 __all__ = ["app", "certify", "check", "forecast", "main", "probe", "show"]
 
@@ -21,7 +23,10 @@ __all__ = ["app", "certify", "check", "forecast", "main", "probe", "show"]
 def main() -> NoReturn:
     """Run the command line and exit."""
     gc.set_threshold(200_000, 30, 30)  # a short-lived process that imports and traces a lot: half a second less (as mypy does)
-    sys.exit(_run(sys.argv[1:]))
+    keep_stdout_for_results()
+    code = _run(sys.argv[1:])
+    sys.stdout = sys.stderr  # what exit handlers print is no result
+    sys.exit(code)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -29,6 +34,7 @@ def _run(arguments: Sequence[str]) -> int:
     verbose = "--verbose" in arguments or "-v" in arguments
     try:
         code = app(args=list(arguments), standalone_mode=False, prog_name="netaudit")
+        sys.stdout.flush()
         return code if isinstance(code, int) else CLEAN
     except typer.Exit as error:
         return int(error.exit_code)
@@ -36,8 +42,14 @@ def _run(arguments: Sequence[str]) -> int:
         _complain("interrupted", "")
         return INTERRUPTED
     except BrokenPipeError:  # the reader has seen enough: `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_results()
         return CLEAN
+    except OSError as error:
+        if verbose or error.errno != errno.ENOSPC:
+            raise
+        _discard_results()
+        _complain(f"the output cannot be written: {error.strerror}", "make room, or write elsewhere")
+        return USAGE
     except NetauditError as error:
         if verbose and error.__cause__ is not None:
             raise
@@ -47,6 +59,11 @@ def _run(arguments: Sequence[str]) -> int:
         if verbose:
             raise
         return _usage(error)
+
+
+def _discard_results() -> None:
+    """What is still in the buffer goes nowhere, without a complaint at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: Exception) -> int:

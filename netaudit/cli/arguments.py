@@ -49,4 +49,8 @@ Timeout = Annotated[
     ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and timings.")]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Show only findings that count and what was not checked: no summary, nothing suppressed."),
+]
 ShowFull = Annotated[bool, typer.Option("--full", help="Show every row of paths and lists.")]

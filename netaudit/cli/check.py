@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import probing, training
+from . import completion, probing, training
 from .app import CLEAN, FINDINGS, INCOMPLETE, INTERRUPTED, app
-from .arguments import Args, InputRange, Inputs, Meta, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
+from .arguments import Args, InputRange, Inputs, Meta, Mode, Quiet, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, share, subjects, targets_of, words
 
 if TYPE_CHECKING:
@@ -30,20 +30,29 @@ def check(
     mode: Mode = None,
     select: Annotated[
         list[str] | None,
-        typer.Option("--select", help="Rules to run: codes, prefixes (NA2) or names; comma-separated."),
+        typer.Option("--select", help="Rules to run: codes, prefixes (NA2) or names; comma-separated.", autocompletion=completion.rules),
     ] = None,
     extend_select: Annotated[
         list[str] | None,
-        typer.Option("--extend-select", help="Rules to run beside those; a preview by its code."),
+        typer.Option("--extend-select", help="Rules to run beside those; a preview by its code.", autocompletion=completion.rules),
     ] = None,
-    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Rules not to run.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Rules not to run.", autocompletion=completion.rules)] = None,
     output: Annotated[
         list[str] | None,
-        typer.Option("--output", "-o", help="FORMAT or FORMAT=FILE: full, concise, json. May be repeated."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="FORMAT or FORMAT=FILE: full, concise, json, jsonl, sarif, github, gitlab, junit, markdown. May be repeated.",
+            autocompletion=completion.formats,
+        ),
     ] = None,
     fail_level: Annotated[
         str | None,
-        typer.Option("--fail-level", help="Least severity that makes the exit code 1: error, warning or info."),
+        typer.Option(
+            "--fail-level",
+            help="Least severity that makes the exit code 1: error, warning or info.",
+            autocompletion=completion.levels,
+        ),
     ] = None,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 in spite of findings.")] = False,
     min_coverage: Annotated[
@@ -78,6 +87,7 @@ def check(
     preview: Annotated[bool, typer.Option("--preview", help="Run rules that are not settled yet.")] = False,
     timeout: Timeout = 600,
     full: ShowFull = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
     """Audit models: trace, forecast gradients, prove bounds, report what stands in the way of training."""
@@ -127,7 +137,7 @@ def check(
             settings = replace(settings, probe=wanted)
         found = [one for target in targets_of(targets, config) for one in audited(target, options, catalog, settings, timeout)]
     whole = reported(agreed(found), catalog, seed, least, unused_overrides(found, catalog, settings))
-    emit(whole, outputs, full=full, timings=verbose)
+    emit(whole, outputs, full=full, timings=verbose, quiet=quiet)
     return _exit_code(whole, level, exit_zero=exit_zero or config.exit_zero)
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,33 +172,50 @@ def parsed_output(text: str) -> tuple[str, Path | None]:
     return name, path
 
 
-def emit(report: Report, outputs: Sequence[tuple[str, Path | None]], *, full: bool, timings: bool) -> None:
+def emit(report: Report, outputs: Sequence[tuple[str, Path | None]], *, full: bool, timings: bool, quiet: bool) -> None:
     """Write a report in every format asked for."""
     from netaudit.report import FORMATS
 
     for name, path in outputs:
-        text = FORMATS[name](report, style(path, full=full, timings=timings))
+        wanted = style(path, full=full, timings=timings, quiet=quiet)
+        text = FORMATS[name](report, wanted)
         if path is None:
             sys.stdout.write(text)
         else:
             _write(path, text)
+        if name == "github":
+            _add_to_job_summary(report, wanted)
     sys.stdout.flush()
+
+
+def _add_to_job_summary(report: Report, wanted: Style) -> None:
+    """GitHub shows a few annotations; everything stands in the summary of the job, where there is one."""
+    from netaudit.report import FORMATS
+
+    file = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not file:
+        return
+    try:
+        with Path(file).open("a", encoding="utf-8", errors="backslashreplace") as summary:
+            summary.write(FORMATS["markdown"](report, replace(wanted, full=False)))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}", "see GITHUB_STEP_SUMMARY") from error
 
 
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")  # never a half-written report
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
         temporary.replace(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}", "write elsewhere") from error
 
 
-def style(path: Path | None, *, full: bool, timings: bool) -> Style:
+def style(path: Path | None, *, full: bool, timings: bool, quiet: bool) -> Style:
     """How the reader of an output wants it: a terminal is wide and coloured, a file or a pipe is neither."""
     from netaudit.report import Style
 
     terminal = path is None and sys.stdout.isatty()
     color = path is None and (bool(os.environ.get("FORCE_COLOR")) or terminal) and not os.environ.get("NO_COLOR")
-    width = min(os.get_terminal_size().columns, 140) if terminal else 80
-    return Style(color, width, full, timings)
+    width = min(os.get_terminal_size(sys.stdout.fileno()).columns, 140) if terminal else 80
+    return Style(color, width, full, timings, quiet)

@@ -9,6 +9,7 @@ import typer
 
 from netaudit.errors import ConfigError, did_you_mean
 
+from . import completion
 from .app import CLEAN, INCOMPLETE, app
 from .arguments import Args, InputRange, Inputs, Meta, Mode, Seed, Target, Timeout, Verbose, Weights
 from .check import audited
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 @app.command()
 def rule(
-    code: Annotated[str | None, typer.Argument(help="A code (NA201) or a name (vanishing-gradient).")] = None,
+    code: Annotated[
+        str | None, typer.Argument(help="A code (NA201) or a name (vanishing-gradient).", autocompletion=completion.rules)
+    ] = None,
     all: Annotated[bool, typer.Option("--all", help="List every rule.")] = False,
 ) -> int:
     """Explain a rule, or list them all."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from netaudit.finding import Report
 
-from . import concise, json, text
+from . import concise, github, gitlab, json, jsonl, junit, markdown, sarif, text
 from .style import Style
 
 __all__ = ["FORMATS", "Format", "Style"]
@@ -24,4 +24,10 @@ FORMATS: Mapping[str, Format] = {
     "full": text.render,
     "concise": concise.render,
     "json": json.render,
+    "jsonl": jsonl.render,
+    "sarif": sarif.render,
+    "github": github.render,
+    "gitlab": gitlab.render,
+    "junit": junit.render,
+    "markdown": markdown.render,
 }

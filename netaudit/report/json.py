@@ -94,12 +94,14 @@ def _finding(finding: Finding) -> schema.FindingModel:
         help=[schema.HelpModel(text=h.text, outcome=h.outcome, resolves=h.resolves) for h in finding.help],
         also=list(finding.siblings),
         verdict=finding.verdict,
+        baseline=finding.baseline,
     )
 
 
 def _target(target: TargetReport) -> schema.TargetModel:
     return schema.TargetModel(
         id=target.id,
+        file=target.file,
         tracer=target.tracer,
         mode=target.mode,
         cotangent=target.cotangent,

@@ -213,6 +213,7 @@ class FindingModel(_Model):
     help: list[HelpModel]
     also: list[str]
     verdict: Literal["confirmed", "not reproduced", "not probed"] | None = None
+    baseline: Literal["", "new", "unchanged", "worse"] = Field(description="against the baseline; empty when none is applied")
 
 
 class SuppressedModel(_Model):
@@ -252,6 +253,7 @@ class TargetModel(_Model):
     """The audit of one target."""
 
     id: str
+    file: str = Field(description="the python file that makes the model; empty where there is none")
     tracer: str
     mode: str
     cotangent: str

@@ -6,6 +6,7 @@ import io
 import linecache
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import isfinite
 
 from rich.console import Console
 from rich.text import Text
@@ -13,6 +14,7 @@ from rich.text import Text
 from netaudit.finding import Finding, Report, Severity, Step, TargetReport
 
 from .agreement import agreement
+from .common import fill, unchecked, verdict
 from .numbers import at_most, evidence, short
 from .style import Style
 
@@ -37,35 +39,47 @@ def render(report: Report, style: Style) -> str:
             console.print(line)
         console.print()
     for target in report.targets:
-        for line in _summary(target, report, style):
+        for line in _quietly(target, report, style) if style.quiet else _summary(target, report, style):
             console.print(line)
-    for override in report.idle_overrides:
+    for override in () if style.quiet else report.idle_overrides:
         console.print(Text(f"unused override {override}", style="yellow"))
     return out.getvalue()
 
 
 def _finding(finding: Finding, style: Style) -> Iterator[Text]:
     color = COLORS[finding.severity]
-    yield Text.assemble((f"{finding.severity}[{finding.code}]", color), " ", (finding.name, "bold"), f": {finding.message}")
-    yield from _place(finding)
+    yield _wrapped(style, (f"{finding.severity}[{finding.code}]", color), (" ", ""), (finding.name, "bold"), (f": {finding.message}", ""))
+    yield from _place(finding, style)
     known = evidence(finding.evidence)
     if known:
-        yield _note("why", f"{known}" + (f" ({finding.evidence.assumptions})" if finding.evidence.assumptions else ""))
+        assumed = f" ({finding.evidence.assumptions})" if finding.evidence.assumptions else ""
+        yield _note("why", known + assumed, style)
     if finding.reason:
-        yield _note("why" if not known else "", finding.reason)
+        yield _note("why" if not known else "", finding.reason, style)
     if finding.verdict is not None:
-        yield _note("probe", finding.verdict)
+        yield _note("probe", finding.verdict, style)
     yield from _path(finding.path, style)
     for remedy in finding.help:
-        yield _note("help", f"{remedy.text}\n-> {remedy.outcome or 'untested advice'}")
+        yield _note("help", f"{remedy.text}\n-> {remedy.outcome or 'untested advice'}", style)
     if finding.siblings:
-        yield _note("also", _listed(finding.siblings, style))
-    yield _note("note", f"netaudit rule {finding.code}")
+        yield _note("also", _listed(finding.siblings, style), style)
+    yield _note("note", f"netaudit rule {finding.code}", style)
 
 
-def _note(label: str, text: str) -> Text:
+def _note(label: str, text: str, style: Style) -> Text:
     head = f"  = {label:<5}" if label else " " * 9
-    return Text.assemble((head, "blue"), " ", text.replace("\n", "\n" + " " * 10))
+    lines = [part for line in text.split("\n") for part in fill(line, style.width - 10, indent=3 if line.startswith("-> ") else 0)]
+    return Text.assemble((head, "blue"), " ", ("\n" + " " * 10).join(lines))
+
+
+def _wrapped(style: Style, *parts: tuple[str, str]) -> Text:
+    """Words in their styles, on as many lines as it takes; all but the last part are short."""
+    text = Text("\n".join(fill("".join(words for words, _ in parts), style.width, indent=2)).replace("\xa0", " "))
+    start = 0
+    for words, style_name in parts[:-1]:
+        text.stylize(style_name, start, start + len(words))
+        start += len(words)
+    return text
 
 
 def _listed(names: Sequence[str], style: Style) -> str:
@@ -74,7 +88,7 @@ def _listed(names: Sequence[str], style: Style) -> str:
     return ", ".join(shown) + (f" and {rest} more" if rest else "")
 
 
-def _place(finding: Finding) -> Iterator[Text]:
+def _place(finding: Finding, style: Style) -> Iterator[Text]:
     where = finding.where
     site = where.created or where.called
     module = ".".join(part for part in (finding.module,) if part)
@@ -91,29 +105,28 @@ def _place(finding: Finding) -> Iterator[Text]:
     if code.strip():
         gutter = f"{site.line:>4} | "
         yield Text("     |", style="blue")
-        yield Text.assemble((gutter, "blue"), code.strip() if len(code) > 110 else code)
+        yield Text.assemble((gutter, "blue"), code.strip() if len(code) + len(gutter) > style.width else code)
         yield Text("     |", style="blue")
 
 
 def _path(path: Sequence[Step], style: Style) -> Iterator[Text]:
     if not path:
         return
-    values = [v for step in path for v in (step.proved, step.forecast) if v is not None and v > float("-inf")]
+    values = [v for step in path for v in (step.proved, step.forecast) if v is not None and isfinite(v)]
     lowest = min([v for v in values if v < 0], default=-1.0)
     highest = max([v for v in values if v > 0], default=0.0)
-    yield _note("path", "share of the gradient at the end of the path that reaches each block")
+    yield _note("path", "share of the gradient at the end of the path that reaches each block", style)
     width = max(len(step.label) for step in path)
-    yield Text(
-        f"          {'block':<{width}}  {'proved <=':>9}  {'forecast':>9}  {short(lowest):>7} {'log':^{BAR - 8}} {short(highest):<6}",
-        style="dim",
-    )
+    bar = min(max(style.width - 10 - width - 24, BAR // 2), BAR)
+    ends = f"{short(lowest)}{'log':^{max(bar - len(short(lowest)) - len(short(highest)), 5)}}{short(highest)}"
+    yield Text(f"          {'block':<{width}}  {'proved <=':>9}  {'forecast':>9}  {ends}", style="dim")
     shown, skipped = _thinned(path, style)
     for position, step in enumerate(shown):
         if position == skipped[0]:
             yield Text(f"            ... {skipped[1]} more (--full)", style="dim")
         proved = at_most(step.proved) if step.proved is not None else "inf"
         forecast = short(step.forecast) if step.forecast is not None else "?"
-        yield Text(f"          {step.label:<{width}}  {proved:>9}  {forecast:>9}  {_bar(step.forecast, lowest, highest)}")
+        yield Text(f"          {step.label:<{width}}  {proved:>9}  {forecast:>9}  {_bar(step.forecast, lowest, highest, bar)}")
 
 
 def _thinned(path: Sequence[Step], style: Style) -> tuple[Sequence[Step], tuple[int, int]]:
@@ -123,20 +136,25 @@ def _thinned(path: Sequence[Step], style: Style) -> tuple[Sequence[Step], tuple[
     return (*path[:half], *path[-half:]), (half, len(path) - SHOWN_STEPS)
 
 
-def _bar(value: float | None, lowest: float, highest: float) -> str:
-    if value is None or value == float("-inf"):
-        return "·" * BAR
-    filled = round(BAR * (value - lowest) / max(highest - lowest, 1e-9))
-    filled = min(max(filled, 0), BAR)
-    return "█" * filled + "·" * (BAR - filled)
+def _bar(value: float | None, lowest: float, highest: float, length: int) -> str:
+    if value is None:
+        return "·" * length
+    share = (value - lowest) / max(highest - lowest, 1e-9)
+    filled = round(length * min(max(share, 0.0), 1.0))
+    return "█" * filled + "·" * (length - filled)
+
+
+def _quietly(target: TargetReport, report: Report, style: Style) -> Iterator[Text]:
+    """Nothing of what was wholly checked."""
+    if target in report.incomplete:
+        yield Text.assemble((f"{target.id}: ", "bold"), (verdict(target, report), "bold red"))
+        yield from _unchecked(target, report, style)
 
 
 def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Text]:
-    counts = [(s, sum(f.severity == s for f in target.findings)) for s in ("error", "warning", "info")]
-    said = ", ".join(f"{n} {s}{'s' if n > 1 and s != 'info' else ''}" for s, n in counts if n)
     incomplete = target in report.incomplete
-    verdict = said or ("not checked" if incomplete and not target.coverage.nodes else "no findings" if incomplete else "clean")
-    style_name = "bold red" if counts[0][1] or incomplete else "bold yellow" if counts[1][1] else "bold green"
+    severe = {finding.severity for finding in target.findings}
+    style_name = "bold red" if "error" in severe or incomplete else "bold yellow" if "warning" in severe else "bold green"
     c = target.coverage
     parts = []
     if c.nodes:
@@ -149,34 +167,18 @@ def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
         parts.append(f"{gone.total()} suppressed ({', '.join(f'{code} {n}' if n > 1 else code for code, n in sorted(gone.items()))})")
     if style.timings:
         parts.append(", ".join(f"{k} {v:.2f} s" for k, v in target.seconds.items()))
-    yield Text.assemble((f"{target.id}: ", "bold"), (verdict, style_name), "".join(f" · {p}" for p in parts))
-    yield from _said_of(target)
-    yield from _missing(target, report)
+    whole = (p.replace(" ", "\xa0") if len(p) < style.width // 2 else p for p in parts)  # lines break between parts
+    said = "".join(f" ·\xa0{p}" for p in whole)
+    yield _wrapped(style, (f"{target.id}: ", "bold"), (verdict(target, report), style_name), (said, ""))
+    traced = (note for note in target.notes if not any(note in finding.message for finding in target.findings))  # or it is a finding
+    for note in (target.guess, *target.training.notes, *traced):
+        if note:
+            yield Text("\n".join(fill(f"  {note}", style.width, indent=4)), style="yellow")
+    for line in agreement(target, target.measured) if target.measured is not None else ():
+        yield Text("\n".join(fill(f"  {line}", style.width, indent=4)))
+    yield from _unchecked(target, report, style)
 
 
-def _said_of(target: TargetReport) -> Iterator[Text]:
-    """What was guessed, noted and measured."""
-    if target.guess:
-        yield Text(f"  {target.guess}", style="yellow")
-    for note in target.training.notes:
-        yield Text(f"  {note}", style="yellow")
-    for note in target.notes:
-        if not any(note in finding.message for finding in target.findings):  # what was not traced is a finding
-            yield Text(f"  {note}", style="yellow")
-    if target.measured is not None:
-        for line in agreement(target, target.measured):
-            yield Text(f"  {line}")
-
-
-def _missing(target: TargetReport, report: Report) -> Iterator[Text]:
-    """What kept the target from being wholly checked."""
-    c = target.coverage
-    for problem in target.problems:
-        yield Text.assemble(("  incomplete: ", "bold red"), problem)
-    if c.nodes and c.share < report.min_coverage:
-        unknown = ", ".join(f"{op} ({n})" if n > 1 else op for op, n in c.unknown.items())
-        missing = [f"no transfer for {unknown}"] if unknown else []
-        missing += (
-            [f"no forecast for {c.params - c.forecast} parameters, whose gradients no rule has judged"] if c.forecast < c.params else []
-        )
-        yield Text.assemble(("  incomplete: ", "bold red"), f"{'; '.join(missing)} (--min-coverage {report.min_coverage:g})")
+def _unchecked(target: TargetReport, report: Report, style: Style) -> Iterator[Text]:
+    for sentence in unchecked(target, report):
+        yield _wrapped(style, ("  ", ""), ("incomplete: ", "bold red"), (sentence, ""))
