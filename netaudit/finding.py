@@ -24,6 +24,9 @@ class Magnitude:
     status: Status
 
 
+NOT_MEASURED = Magnitude(None, "unknown")
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """The three kinds of knowledge about one quantity, never mixed. Logarithms are base 10.
@@ -104,7 +107,11 @@ def fingerprint(code: str, target: str, module: str, key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """A node of the table: what it is, its bound, its size and that of its gradient."""
+    """A node of the table: what it is, its bound, its size and that of its gradient.
+
+    ``via``: the user that carries most of its gradient back, and ``share``, which part of the energy it carries; following
+    it from node to node gives the dominating path to the loss. What was not measured is unknown.
+    """
 
     id: str
     op: str
@@ -117,6 +124,10 @@ class NodeRow:
     rms: Magnitude
     gradient_bound: Magnitude
     gradient: Magnitude
+    via: str = ""
+    share: float | None = None
+    rms_measured: Magnitude = NOT_MEASURED
+    gradient_measured: Magnitude = NOT_MEASURED
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +140,7 @@ class ParamRow:
     gradient_bound: Magnitude
     gradient: Magnitude
     sensitivity: Magnitude
+    gradient_measured: Magnitude = NOT_MEASURED
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +169,7 @@ class Coverage:
 class TargetReport:
     """The audit of one target. ``problems`` are what kept it from being complete: a trace that failed, a rule that crashed.
 
-    ``spent``: the comments that suppressed something here, by file and key.
+    ``spent``: the comments that suppressed something here, by file and key; ``heads``: the nodes from which the gradient starts.
     """
 
     id: str
@@ -176,6 +188,7 @@ class TargetReport:
     problems: tuple[str, ...] = ()
     nodes: tuple[NodeRow, ...] = ()
     params: tuple[ParamRow, ...] = ()
+    heads: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
