@@ -12,10 +12,10 @@ import typer
 
 from netaudit.errors import NetauditError
 
-from . import certify, check, forecast, show
+from . import certify, check, forecast, plot, show
 from .app import CLEAN, INTERRUPTED, USAGE, app
 
-__all__ = ["app", "certify", "check", "forecast", "main", "show"]
+__all__ = ["app", "certify", "check", "forecast", "main", "plot", "show"]
 
 
 def main() -> NoReturn:

@@ -38,7 +38,7 @@ def check(
     ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Rules not to run.")] = None,
     output: Annotated[
         list[str] | None,
-        typer.Option("--output", "-o", help="FORMAT or FORMAT=FILE: full, concise, json. May be repeated."),
+        typer.Option("--output", "-o", help="FORMAT or FORMAT=FILE: full, concise, json, html. May be repeated."),
     ] = None,
     fail_level: Annotated[
         str | None,

@@ -180,11 +180,16 @@ def emit(report: Report, outputs: Sequence[tuple[str, Path | None]], *, full: bo
         if path is None:
             sys.stdout.write(text)
         else:
-            _write(path, text)
+            write(path, text)
     sys.stdout.flush()
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     temporary = path.with_name(path.name + ".tmp")  # never a half-written report
     try:
         temporary.write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from netaudit.finding import Report
 
-from . import concise, json, text
+from . import concise, html, json, text
 from .style import Style
 
 __all__ = ["FORMATS", "Format", "Style"]
@@ -24,4 +24,5 @@ FORMATS: Mapping[str, Format] = {
     "full": text.render,
     "concise": concise.render,
     "json": json.render,
+    "html": html.render,
 }
