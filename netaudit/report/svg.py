@@ -19,9 +19,9 @@ SHADES = ("b5", "b4", "b3", "b2", "b1", "n", "o1", "o2", "o3", "o4", "o5")
 ZERO, UNKNOWN, OPEN = "z", "u", "v"
 """Exactly zero; not known; a proved bound that rules nothing out. The last two are drawn as lines, not as cells."""
 
-_LIGHT = "--ink:#1d2530;--soft:#5b6673;--faint:#8a94a1;--line:#e3e6eb;--card:#fff;--z:#10233f"
+_LIGHT = "--ink:#1d2530;--soft:#4f5a67;--faint:#656f7c;--line:#e3e6eb;--card:#fff;--z:#10233f"
 _LIGHT_SCALE = ("#1b5c9e", "#3d82c2", "#6fa6d8", "#a5c8e8", "#d0e2f3", "#dfe2e6", "#fae0c6", "#f6bf8b", "#ee9a50", "#dc7624", "#b4560d")
-_DARK = "--ink:#e4e8ee;--soft:#a3adba;--faint:#75808e;--line:#2c333d;--card:#1a1f27;--z:#e9f3ff"
+_DARK = "--ink:#e4e8ee;--soft:#a9b3bf;--faint:#8792a1;--line:#2c333d;--card:#1a1f27;--z:#e9f3ff"
 _DARK_SCALE = ("#8fc6ff", "#5aa3ea", "#4384c4", "#3c668f", "#384d64", "#3a414b", "#594a3a", "#83603a", "#b57a36", "#e39b41", "#ffc278")
 
 
@@ -36,6 +36,7 @@ CSS = f"""\
 .netaudit .u,.netaudit .v{{fill:var(--faint)}}
 .netaudit svg text,svg.netaudit text{{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:var(--soft)}}
 .netaudit svg .head,svg.netaudit .head{{font-weight:600;fill:var(--ink)}}
+svg.netaudit .name{{font-size:15px;font-weight:600;fill:var(--ink)}}
 .netaudit .end{{text-anchor:end}}.netaudit .mid{{text-anchor:middle}}
 .netaudit .grid{{stroke:var(--line);fill:none}}
 .netaudit .brace{{stroke:var(--faint);fill:none}}
@@ -162,11 +163,17 @@ def bar(forecast: Magnitude, proved: Magnitude, measured: Magnitude, span: tuple
     return f'<svg class="bar" viewBox="0 0 {width} 12" aria-hidden="true">{"".join(parts)}</svg>'
 
 
+MARGIN = 16
+"""Around a drawing that is a file of its own."""
+
+
 def document(width: int, height: float, parts: Iterable[str], label: str, *, alone: bool = False) -> str:
-    """A drawing with its label; ``alone``: with a background and the classes, as a file of its own."""
-    size = f'viewBox="0 0 {width} {coordinate(height)}" role="img" aria-label="{escape(label)}"'
+    """A drawing with its label; ``alone``: with a margin, a background and the classes, as a file of its own."""
+    named = f'role="img" aria-label="{escape(label)}"'
     if not alone:
-        return f"<svg {size}>{''.join(parts)}</svg>"
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="netaudit" {size} width="{width}" height="{coordinate(height)}">'
-    ground = rect(0, 0, width, height, "ground")
-    return f"{head}<title>{escape(label)}</title><style>{CSS}.ground{{fill:var(--card)}}</style>{ground}{''.join(parts)}</svg>\n"
+        return f'<svg viewBox="0 0 {width} {coordinate(height)}" {named}>{"".join(parts)}</svg>'
+    wide, tall = width + 2 * MARGIN, height + 2 * MARGIN
+    frame = f'viewBox="{-MARGIN} {-MARGIN} {wide} {coordinate(tall)}" width="{wide}" height="{coordinate(tall)}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="netaudit" {frame} {named}><title>{escape(label)}</title>'
+    ground = rect(-MARGIN, -MARGIN, wide, tall, "ground")
+    return f"{head}<style>{CSS}.ground{{fill:var(--card)}}</style>{ground}{''.join(parts)}</svg>\n"

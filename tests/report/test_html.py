@@ -380,6 +380,28 @@ def test_no_other_command_waits_for_the_templates() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+def luminance(colour: str) -> float:
+    """That of WCAG 2.1, from the hexadecimal digits."""
+    digits = colour.removeprefix("#")
+    whole = digits if len(digits) == 6 else "".join(2 * digit for digit in digits)
+    parts = [int(whole[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+TEXT = [(ink, ground) for ink in ("ink", "soft", "faint") for ground in ("bg", "card", "sunk")]
+TEXT += [(tone, f"{tone}-bg") for tone in ("error", "warning", "info", "good", "open")]
+
+
+@pytest.mark.parametrize(("ink", "ground"), TEXT)
+def test_text_can_be_read_in_light_and_dark(ink: str, ground: str) -> None:
+    style = Parsed(page(SMALL)).raw["style"][0]
+    for light_or_dark in (0, 1):
+        one, other = (re.findall(rf"--{name}:(#\w+)", style)[light_or_dark] for name in (ink, ground))
+        darker, lighter = sorted((luminance(one), luminance(other)))
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+
+
 # in a browser -----------------------------------------------------------------------------------------------------------
 
 

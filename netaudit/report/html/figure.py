@@ -58,8 +58,8 @@ def figure(target: TargetReport, *, alone: bool = False) -> str:
 
 def _drawn(name: str, points: Sequence[Point]) -> tuple[list[str], float]:
     """The parts of the figure from top to bottom, and its height."""
-    parts = [text(12, 24, name, "head")] if name else []
-    y = 40.0 if name else 4.0
+    parts = [text(0, 10, name, "name")] if name else []
+    y = 34.0 if name else 4.0
     parts += _strips(points, y)
     top, y = y + 18, y + 20 + 4 * (ROW + GAP) + 26
     for panel in _panels(points):
@@ -111,7 +111,7 @@ def _route(marked: Sequence[bool], y: float) -> Iterator[str]:
 
 def _scale(right: float, y: float) -> Iterator[str]:
     """The legend: colours, zero, and the thin line of what is unknown or rules nothing out."""
-    x = right - 440.0
+    x = right - 506.0
     yield text(x, y + 12, "1e-10", "end")
     for place, name in enumerate(SHADES):
         yield rect(x + 6 + 16 * place, y + 3, 16, 10, name)
@@ -120,7 +120,7 @@ def _scale(right: float, y: float) -> Iterator[str]:
     yield rect(x + 62, y + 3, 10, 10, ZERO)
     yield text(x + 77, y + 12, "zero")
     yield rect(x + 116, y + 7.5, 14, 1, OPEN)
-    yield text(x + 135, y + 12, "no bound, or unknown")
+    yield text(right, y + 12, "no bound below 1, or unknown", "end")
 
 
 # panels -----------------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ class Module:
     share: Magnitude
     rms: Magnitude
     on_path: bool
-    codes: tuple[str, ...]
+    said: tuple[Finding, ...]
     children: tuple[Module, ...]
     last: int = -1
 
@@ -41,12 +41,12 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the tree is made of, by module: points, types, parameter entries, codes of findings."""
+    """What the tree is made of, by module: points, types, parameter entries, findings."""
 
     points: Mapping[str, Sequence[tuple[int, Point]]]
     types: Mapping[str, str]
     entries: Mapping[str, int]
-    codes: Mapping[str, Sequence[str]]
+    said: Mapping[str, Sequence[Finding]]
     children: Mapping[str, Sequence[str]]
 
 
@@ -68,14 +68,10 @@ def _known(target: TargetReport, points: Sequence[Point]) -> _Known:
     for param in target.params:
         owner = param.name.rpartition(".")[0]
         entries[owner] = entries.get(owner, 0) + prod(param.shape)
-    return _Known(held, types, entries, _codes(target.findings), _children([*held, *entries]))
-
-
-def _codes(findings: Iterable[Finding]) -> Mapping[str, Sequence[str]]:
-    found: dict[str, list[str]] = {}
-    for finding in findings:
-        found.setdefault(finding.module, []).append(finding.code)
-    return found
+    said: dict[str, list[Finding]] = {}
+    for finding in target.findings:
+        said.setdefault(finding.module, []).append(finding)
+    return _Known(held, types, entries, said, _children([*held, *entries]))
 
 
 def _children(names: Iterable[str]) -> Mapping[str, Sequence[str]]:
@@ -103,7 +99,7 @@ def _module(path: str, known: _Known) -> Module:
         least([*(point.forecast for _, point in own), *(child.share for child in children if child.calls)]),
         rms,
         any(point.on_path for _, point in own) or any(child.on_path for child in children),
-        tuple(known.codes.get(path, ())),
+        tuple(known.said.get(path, ())),
         children,
         last,
     )

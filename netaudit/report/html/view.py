@@ -68,6 +68,7 @@ class Said:
     place: str
     code: str
     evidence: tuple[Known, ...]
+    about: tuple[str, ...]
     reasons: tuple[str, ...]
     head: tuple[Block, ...]
     folded: tuple[Block, ...]
@@ -224,6 +225,7 @@ def _said(finding: Finding, lines: Lines) -> Said:
         _place(finding),
         lines(site).strip() if site is not None else "",
         _evidence(finding.evidence),
+        tuple(_about(finding.evidence)),
         tuple(line for line in finding.reason.splitlines() if line.strip()),
         blocks[:half] if cut else blocks,
         blocks[half:-half] if cut else (),
@@ -252,6 +254,16 @@ def _evidence(known: Evidence) -> tuple[Known, ...]:
         Known("forecast", "no forecast" if known.forecast is None else short(known.forecast), known.forecast is not None),
         Known("measured", "not measured" if known.measured is None else short(known.measured), known.measured is not None),
     )
+
+
+def _about(known: Evidence) -> Iterator[str]:
+    """What the numbers are of, the limit, and what the forecast assumes."""
+    if known.quantity:
+        yield known.quantity
+    if known.threshold is not None:
+        yield f"limit {short(known.threshold)}"
+    if known.assumptions and known.forecast is not None:
+        yield f"forecast: {known.assumptions}"
 
 
 def _span(steps: Sequence[Step]) -> tuple[float, float]:
