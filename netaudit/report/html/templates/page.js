@@ -59,6 +59,7 @@ for (const fix of document.querySelectorAll(".fix")) {
 {
   const open = () => document.querySelector(location.hash || "#none")?.querySelector("details.big")?.setAttribute("open", "");
   addEventListener("hashchange", open);
+  addEventListener("click", (event) => event.target.closest("nav a") && setTimeout(open));
   open();
   const button = document.querySelector("#download");
   const text = async () => {
