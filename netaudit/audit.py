@@ -185,6 +185,7 @@ def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> Tar
         problems=judged.problems,
         nodes=node_rows(analysis.facts, analysis.flow),
         params=param_rows(analysis.facts, analysis.flow),
+        heads=analysis.graph.heads,
         seconds=analysis.seconds,
     )
     if settings.probe is None:

@@ -27,6 +27,9 @@ class Magnitude:
     status: Status
 
 
+NOT_MEASURED = Magnitude(None, "unknown")
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """The three kinds of knowledge about one quantity, never mixed. Logarithms are base 10.
@@ -145,7 +148,11 @@ def fingerprint(code: str, target: str, module: str, key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """A node of the table: what it is, its bound, its size and that of its gradient."""
+    """A node of the table: what it is, its bound, its size and that of its gradient.
+
+    ``via``: the user that carries most of its gradient back, and ``share``, which part of the energy it carries; following
+    it from node to node gives the dominating path to the loss. What was not measured is unknown.
+    """
 
     id: str
     op: str
@@ -158,6 +165,10 @@ class NodeRow:
     rms: Magnitude
     gradient_bound: Magnitude
     gradient: Magnitude
+    via: str = ""
+    share: float | None = None
+    rms_measured: Magnitude = NOT_MEASURED
+    gradient_measured: Magnitude = NOT_MEASURED
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +181,7 @@ class ParamRow:
     gradient_bound: Magnitude
     gradient: Magnitude
     sensitivity: Magnitude
+    gradient_measured: Magnitude = NOT_MEASURED
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +211,7 @@ class TargetReport:
     """The audit of one target. ``problems`` are what kept it from being complete: a trace that failed, a rule that crashed.
 
     ``file``: the python file that makes the model, empty where there is none (a program, a model of a library).
-    ``spent``: the comments that suppressed something here, by file and key.
+    ``spent``: the comments that suppressed something here, by file and key; ``heads``: the nodes from which the gradient starts.
     """
 
     id: str
@@ -219,6 +231,7 @@ class TargetReport:
     nodes: tuple[NodeRow, ...] = ()
     params: tuple[ParamRow, ...] = ()
     measured: Measured | None = None
+    heads: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     file: str = ""
 

@@ -70,6 +70,8 @@ def node_rows(facts: Facts, flow: Flow) -> tuple[NodeRow, ...]:
                 rms=forecast(None if moments is None else 0.5 * _log(moments.mean_square)),
                 gradient_bound=proved(gradient.bound),
                 gradient=forecast(gradient.forecast),
+                via=gradient.via or "",
+                share=gradient.share,
             )
         )
     return tuple(rows)

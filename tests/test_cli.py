@@ -8,9 +8,13 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
+
+from netaudit.cli import app
+from netaudit.errors import ConfigError
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -421,3 +425,39 @@ def test_what_needs_weights_says_so(tmp_path: Path, arguments: tuple[str, ...], 
     found = run(arguments[0], "model.py", "--meta", *arguments[1:], cwd=tmp_path)
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr.startswith(f"netaudit: {message}\n")
+
+
+def test_a_page_is_written(tmp_path: Path) -> None:
+    done = run("check", str(EXAMPLES / "detached_encoder.py"), "-o", f"html={tmp_path / 'report.html'}", "-o", "concise")
+    assert done.returncode == 1
+    assert "NA206" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--out", "flow.png"), "is not an SVG file"),
+        (("--out", "nowhere/flow.svg"), "there is no folder nowhere"),
+    ],
+)
+def test_a_plot_that_cannot_be_written_is_said_before_the_model_is_built(arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        app(["plot", "no_such_model.py", *arguments], standalone_mode=False)
+
+
+def test_a_plot_is_one_svg(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, "good.py", GOOD)
+    assert app(["plot", str(tmp_path / "good.py")], standalone_mode=False) == 0
+    printed = capsys.readouterr().out
+    assert app(["plot", str(tmp_path / "good.py"), "--out", str(tmp_path / "flow.svg")], standalone_mode=False) == 0
+    assert (tmp_path / "flow.svg").read_text(encoding="utf-8") == printed
+    assert ET.fromstring(printed).tag.endswith("svg")
+    write(
+        tmp_path,
+        "two.py",
+        GOOD.replace(
+            "def build(): return nn.Linear(4, 4)", "class A(nn.Linear):\n  def __init__(self): super().__init__(4, 4)\nclass B(A): pass"
+        ),
+    )
+    with pytest.raises(ConfigError, match="holds 2 models"):
+        app(["plot", str(tmp_path / "two.py")], standalone_mode=False)

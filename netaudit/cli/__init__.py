@@ -13,11 +13,11 @@ import typer
 
 from netaudit.errors import NetauditError
 
-from . import certify, check, forecast, probe, show
+from . import certify, check, forecast, plot, probe, show
 from .app import CLEAN, INTERRUPTED, USAGE, app
 from .streams import keep_stdout_for_results
 
-__all__ = ["app", "certify", "check", "forecast", "main", "probe", "show"]
+__all__ = ["app", "certify", "check", "forecast", "main", "plot", "probe", "show"]
 
 
 def main() -> NoReturn:

@@ -42,7 +42,7 @@ def check(
         typer.Option(
             "--output",
             "-o",
-            help="FORMAT or FORMAT=FILE: full, concise, json, jsonl, sarif, github, gitlab, junit, markdown. May be repeated.",
+            help="FORMAT or FORMAT=FILE: full, concise, json, jsonl, sarif, github, gitlab, junit, markdown, html. May be repeated.",
             autocompletion=completion.formats,
         ),
     ] = None,

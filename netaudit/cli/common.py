@@ -182,7 +182,7 @@ def emit(report: Report, outputs: Sequence[tuple[str, Path | None]], *, full: bo
         if path is None:
             sys.stdout.write(text)
         else:
-            _write(path, text)
+            write(path, text)
         if name == "github":
             _add_to_job_summary(report, wanted)
     sys.stdout.flush()
@@ -202,7 +202,12 @@ def _add_to_job_summary(report: Report, wanted: Style) -> None:
         raise ConfigError(f"{file} cannot be written: {error.strerror}", "see GITHUB_STEP_SUMMARY") from error
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     temporary = path.with_name(path.name + ".tmp")  # never a half-written report
     try:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")

@@ -64,7 +64,7 @@ def probe(
         settings = replace(settings, probe=wanted)
         found = [one for target in targets_of(targets, config) for one in audited(target, options, catalog, settings, timeout)]
     if output == "json":
-        emit(reported(found, catalog, seed, 0.0, ()), [("json", None)], full=full, timings=verbose)
+        emit(reported(found, catalog, seed, 0.0, ()), [("json", None)], full=full, timings=verbose, quiet=False)
     else:
         sys.stdout.write("\n".join(report.text(one, full=full) for one in found))
     return _exit_code(found)

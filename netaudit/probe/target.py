@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf, log10
+from math import inf, isfinite, isnan, log10
 
 import torch
 
 from netaudit.errors import ProbeError, TraceError
 from netaudit.facts import Facts
-from netaudit.finding import TargetReport
+from netaudit.finding import Magnitude, NodeRow, ParamRow, TargetReport
 from netaudit.flow import Flow
 from netaudit.intake.lower import Lowered, lower
 from netaudit.intake.subject import Subject
 from netaudit.intake.trace import trace
-from netaudit.measured import Measured
+from netaudit.measured import Measured, NodeMeasured, ParamMeasured, Spread
 from netaudit.probe.agreement import calibration
 from netaudit.probe.batch import DTYPES, cast, dominant, halved
 from netaudit.probe.devices import device_of, title
@@ -170,8 +170,25 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: _Run, 
         report,
         findings=tuple(downgraded(f) for f in findings) if settings.downgrade else findings,
         measured=measured,
+        nodes=tuple(_with_node(row, nodes.get(row.id)) for row in report.nodes),
+        params=tuple(_with_param(row, params.get(row.name)) for row in report.params),
         problems=(*report.problems, *(f"a proved bound does not hold, please report it: {text}" for text in checked.violations)),
     )
+
+
+def _with_node(row: NodeRow, found: NodeMeasured | None) -> NodeRow:
+    if found is None:
+        return row
+    gradient = row.gradient_measured if found.gradient is None else _magnitude(found.gradient)
+    return replace(row, rms_measured=_magnitude(found.rms), gradient_measured=gradient)
+
+
+def _with_param(row: ParamRow, found: ParamMeasured | None) -> ParamRow:
+    return row if found is None else replace(row, gradient_measured=_magnitude(found.gradient))
+
+
+def _magnitude(found: Spread) -> Magnitude:
+    return Magnitude(found.middle if isfinite(found.middle) else None, "unknown" if isnan(found.middle) else "measured")
 
 
 def _again(known: Known, settings: Probing, run: _Run, first: Held) -> Held:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from netaudit.finding import Report
 
-from . import concise, github, gitlab, json, jsonl, junit, markdown, sarif, text
+from . import concise, github, gitlab, html, json, jsonl, junit, markdown, sarif, text
 from .style import Style
 
 __all__ = ["FORMATS", "Format", "Style"]
@@ -30,4 +30,5 @@ FORMATS: Mapping[str, Format] = {
     "gitlab": gitlab.render,
     "junit": junit.render,
     "markdown": markdown.render,
+    "html": html.render,
 }

@@ -1,0 +1,196 @@
+"""The figure along the depth: three rows of gradient share, and the RMS of activations and gradients on log axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import TypeVar
+
+from netaudit.finding import Magnitude, TargetReport
+from netaudit.report.numbers import magnitude
+from netaudit.report.svg import (
+    OPEN,
+    SHADES,
+    ZERO,
+    cells,
+    coordinate,
+    curve,
+    decades,
+    document,
+    dots,
+    line,
+    power,
+    rect,
+    shade,
+    text,
+    ticks,
+)
+
+from .profile import Point, Span, least, order, profile, spans
+
+WIDTH, LEFT, RIGHT = 960, 106, 12
+ROW, GAP, PANEL, HEAD = 16, 5, 118, 28
+COLUMNS = 160
+"""Cells of a strip at most: several calls share one in a deeper model, which then shows the least of their gradients."""
+INNER = WIDTH - LEFT - RIGHT
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A chart on a log axis: its name, and a forecast and a measured size for every call."""
+
+    name: str
+    forecast: Sequence[Magnitude]
+    measured: Sequence[Magnitude]
+
+
+def figure(target: TargetReport, *, alone: bool = False) -> str:
+    """The drawing of one target; empty when no call carries a gradient. ``alone``: an SVG file of its own, with the target's name."""
+    points = profile(target)
+    if not points:
+        return ""
+    parts, bottom = _drawn(target.id if alone else "", points)
+    label = f"{target.id}: gradient share, activation RMS and gradient RMS of {len(points)} calls in execution order"
+    return document(WIDTH, bottom, parts, label, alone=alone)
+
+
+def _drawn(name: str, points: Sequence[Point]) -> tuple[list[str], float]:
+    """The parts of the figure from top to bottom, and its height."""
+    parts = [text(0, 10, name, "name")] if name else []
+    y = 34.0 if name else 4.0
+    parts += _strips(points, y)
+    top, y = y + 18, y + 20 + 4 * (ROW + GAP) + 26
+    for panel in _panels(points):
+        parts += _panel(panel, y)
+        y += HEAD + PANEL + 26
+    parts += _hits(points, top, y - 16)
+    for labels in spans(points):
+        parts += _axis(labels, len(points), y - 14)
+        y += 24
+    return parts, y - 8
+
+
+# strips -----------------------------------------------------------------------------------------------------------------
+
+
+def _strips(points: Sequence[Point], y: float) -> Iterator[str]:
+    yield text(0, y + 12, "Gradient share", "head")
+    yield from _scale(WIDTH - RIGHT, y)
+    top = y + 20
+    rows = (
+        ("proved at most", [p.proved for p in points]),
+        ("forecast", [p.forecast for p in points]),
+        ("measured", [p.measured for p in points]),
+    )
+    for name, sizes in rows:
+        yield text(LEFT - 10, top + 12, name, "end")
+        if all(size.status == "unknown" for size in sizes):
+            yield text(LEFT, top + 12, "not measured" if name == "measured" else "not known")
+        else:
+            yield cells([shade(least(group)) for group in _columns(sizes)], LEFT, top, INNER, ROW)
+        top += ROW + GAP
+    yield text(LEFT - 10, top + 10, "main path", "end")
+    yield from _route([any(p.on_path for p in group) for group in _columns(points)], top + 4)
+
+
+def _columns(values: Sequence[T]) -> list[Sequence[T]]:
+    """Calls put together into as many columns as a strip has."""
+    each = ceil(len(values) / COLUMNS)
+    return [values[start : start + each] for start in range(0, len(values), each)]
+
+
+def _route(marked: Sequence[bool], y: float) -> Iterator[str]:
+    step = INNER / len(marked)
+    path = "".join(
+        f"M{coordinate(LEFT + i * step)} {coordinate(y)}h{coordinate(step)}v5h-{coordinate(step)}z" for i, on in enumerate(marked) if on
+    )
+    yield f'<path class="route" d="{path}"/>' if path else text(LEFT, y + 6, "no gradient reaches any call")
+
+
+def _scale(right: float, y: float) -> Iterator[str]:
+    """The legend: colours, zero, and the thin line of what is unknown or rules nothing out."""
+    x = right - 506.0
+    yield text(x, y + 12, "1e-10", "end")
+    for place, name in enumerate(SHADES):
+        yield rect(x + 6 + 16 * place, y + 3, 16, 10, name)
+    x += 6 + 16 * len(SHADES)
+    yield text(x + 6, y + 12, "1e+10")
+    yield rect(x + 62, y + 3, 10, 10, ZERO)
+    yield text(x + 77, y + 12, "zero")
+    yield rect(x + 116, y + 7.5, 14, 1, OPEN)
+    yield text(right, y + 12, "no bound below 1, or unknown", "end")
+
+
+# panels -----------------------------------------------------------------------------------------------------------------
+
+
+def _panels(points: Sequence[Point]) -> tuple[Panel, ...]:
+    rows = [point.row for point in points]
+    return (
+        Panel("Activation RMS", [r.rms for r in rows], [r.rms_measured for r in rows]),
+        Panel("Gradient RMS", [r.gradient for r in rows], [r.gradient_measured for r in rows]),
+    )
+
+
+def _panel(panel: Panel, y: float) -> Iterator[str]:
+    known = [size.log10 for size in (*panel.forecast, *panel.measured) if size.log10 is not None]
+    low, high = decades(known)
+    top = y + HEAD
+    step = INNER / len(panel.forecast)
+
+    def place(index: int, size: Magnitude) -> tuple[float, float] | None:
+        if size.log10 is None:
+            return None
+        return LEFT + (index + 0.5) * step, top + PANEL * (high - size.log10) / (high - low)
+
+    yield text(0, y + 12, panel.name, "head")
+    yield from _legend(panel, y + 12)
+    for tick in ticks(low, high):
+        height = top + PANEL * (high - tick) / (high - low)
+        yield text(LEFT - 10, height + 4, power(tick), "end")
+        yield line(LEFT, height, WIDTH - RIGHT, height, "grid")
+    yield curve(place(i, size) for i, size in enumerate(panel.forecast))
+    yield dots(place(i, size) for i, size in enumerate(panel.measured))
+
+
+def _legend(panel: Panel, y: float) -> Iterator[str]:
+    yield line(LEFT + 30, y - 4, LEFT + 52, y - 4, "curve")
+    yield text(LEFT + 58, y, "forecast")
+    if any(size.log10 is not None for size in panel.measured):
+        yield dots([(LEFT + 130.0, y - 4)])
+        yield text(LEFT + 140, y, "measured")
+
+
+def _axis(labels: Sequence[Span], calls: int, y: float) -> Iterator[str]:
+    """Brackets under the charts with the names of modules, where there is room for a name."""
+    step = INNER / calls
+    for label in labels:
+        left, right = LEFT + label.start * step, LEFT + label.stop * step
+        yield line(left + 1, y, max(right - 1, left + 1.5), y, "brace")
+        room = int((right - left - 4) / 6.5)
+        name = label.name.rpartition(".")[2] if len(label.name) > room else label.name
+        if name and len(name) <= room:
+            yield text((left + right) / 2, y + 16, name, "mid")
+
+
+# what a pointer finds -------------------------------------------------------------------------------------------------------
+
+
+def _hits(points: Sequence[Point], top: float, bottom: float) -> Iterator[str]:
+    groups = _columns(points)
+    step = INNER / len(groups)
+    for index, group in enumerate(groups):
+        yield rect(LEFT + index * step, top, step, bottom - top, "hit", "\n".join(_words(group)))
+
+
+def _words(group: Sequence[Point]) -> Iterator[str]:
+    """A column in words: its call, or the one of the least gradient among several."""
+    shown = min(group, key=lambda point: order(point.forecast))
+    row = shown.row
+    more = f" (least of {len(group)} calls)" if len(group) > 1 else ""
+    yield f"{row.module or row.id} {row.op.removeprefix('aten.')}{more}"
+    measured = f", measured {magnitude(shown.measured)}" if shown.measured.status == "measured" else ""
+    yield f"gradient share: proved <= {magnitude(shown.proved)}, forecast {magnitude(shown.forecast)}{measured}"
+    yield f"RMS {magnitude(row.rms)}, gradient RMS {magnitude(row.gradient)} (forecast)"
