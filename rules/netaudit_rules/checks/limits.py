@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log10, prod
 from typing import Literal, TypeAlias
 
 from netaudit import EXPLODING, Audit
 from netaudit_rules.checks.common import is_matrix, trained
-from netaudit_rules.checks.optimiser.invariance import exposed
+from netaudit_rules.checks.optimiser.invariance import normalises
 
 RMS_LIMIT = 3.0
 """log10 of a gradient RMS that is too large whatever the weight's scale."""
@@ -47,19 +48,39 @@ def largest_s(shape: Sequence[int]) -> float:
 
 
 def excesses(audit: Audit) -> Iterator[Excess]:
-    """For each trained parameter with a forecast, what comes nearest to its limit or is furthest beyond it.
-
-    Where every way to the loss passes a normalisation, a weight that is thrown away by a large step changes what is computed, and
-    no size: nothing overflows or diverges, and the limits are higher.
-    """
-    open_to_the_loss = exposed(audit)
+    """For each trained parameter with a forecast, what comes nearest to its limit or is furthest beyond it."""
     for name, info in trained(audit):
-        s, gradient = audit.flow.sensitivity(name), audit.flow.params[name].forecast
-        if s is not None and gradient is not None:
-            more = 0.0 if name in open_to_the_loss else HIDDEN
-            by_s = Excess(name, "S", s, largest_s(info.shape) + more)
-            by_rms = Excess(name, "RMS of the gradient", gradient - audit.flow.reference, RMS_LIMIT + more)
+        sizes = _sizes(audit, name)
+        if sizes is not None:
+            more = HIDDEN if _is_normalised(audit, name) else 0.0
+            by_s = Excess(name, "S", sizes[0], largest_s(info.shape) + more)
+            by_rms = Excess(name, "RMS of the gradient", sizes[1] - audit.flow.reference, RMS_LIMIT + more)
             yield max(by_s, by_rms, key=lambda excess: excess.decades)
+
+
+def _sizes(audit: Audit, name: str) -> tuple[float, float] | None:
+    """log10 of S and of the gradient's RMS.
+
+    Of a parameter that is zero now, those after it has moved if they are less: a row of zeros in front of a normalisation
+    (class tokens, tables of positions) has a gradient of 1 / sqrt(eps) for one step.
+    """
+    s, gradient = audit.flow.sensitivity(name), audit.flow.params[name].forecast
+    if s is None or gradient is None:
+        return None
+    if audit.later is not None and audit.facts.signals[audit.graph.params[name].node].range.magnitude == 0.0:
+        s_later, gradient_later = audit.later.sensitivity(name), audit.later.params[name].forecast
+        if s_later is not None and gradient_later is not None:
+            return min(s, s_later), min(gradient, gradient_later)
+    return s, gradient
+
+
+def _is_normalised(audit: Audit, name: str) -> bool:
+    """Whether most of a parameter's gradient comes through a normalisation.
+
+    A weight that a large step throws away then changes what is computed, and no size: nothing diverges.
+    """
+    path = audit.flow.path(audit.graph.params[name].node)
+    return any(normalises(audit, audit.facts.nodes[user], operand) for operand, user in pairwise(path))
 
 
 def worst_excess(audit: Audit) -> tuple[str, float] | None:

@@ -23,9 +23,10 @@ def exploding_gradient(audit: Audit) -> Iterator[Remark]:
     How it is found:
         The backward sweep forecasts every gradient. Flagged when ``S = ||W||_F ||G||_F`` exceeds 100 or the gradient's RMS
         exceeds 1000, by more than the factor of 2 that a forecast may be wrong by; an error 100 times beyond. S of a healthy
-        layer grows with the root of its narrower side, and its limit with it from 16 on. Where every way from a parameter to
-        the loss passes a normalisation, a step that is too large diverges nowhere (deep published networks with BatchNorm have
-        S up to 1e4): 100 times more is allowed, and what normalised stacks do to gradients is NA304. Where no
+        layer grows with the root of its narrower side, and its limit with it from 16 on. Where most of a gradient comes through
+        a normalisation, a step that is too large diverges nowhere (deep published networks with BatchNorm have S up to 1e4):
+        100 times more is allowed, and what normalised stacks do to gradients is NA304. A parameter that is zero is judged after
+        it has moved, since rows of zeros in front of a normalisation have a huge gradient for one step only. Where no
         loss was traced the gradient at the outputs has a made-up size, and 100 times more is asked for: below that it is a
         note. Worst-case Lipschitz products are not used: they are huge for healthy nets. Blame goes to the shortest run of calls that holds
         90 % of the growth: of the gradient on its way back, or, where the values that enter the weight's call are further
