@@ -132,6 +132,21 @@ def is_shifted(facts: Facts, name: str) -> bool:
     return top and same(facts, behind_moves(facts, taken.inputs[0]).name, behind_moves(facts, node.inputs[0]).name)
 
 
+def is_rest_of_sum(facts: Facts, name: str) -> bool:
+    """``cumsum(x)[-1] - cumsum(x)`` of nothing positive: the sum of what is still to come, at most 0."""
+    node = behind_moves(facts, name)
+    if node.op != "aten.sub" or len(node.inputs) < 2 or node.args.get("alpha", 1) != 1:
+        return False
+    last, sums = facts.nodes[node.inputs[0]], facts.nodes[node.inputs[1]]
+    if last.op == "aten.unsqueeze":
+        last = facts.nodes[last.inputs[0]]
+    at_end = (last.op == "aten.slice" and last.args.get("start") == -1) or (last.op == "aten.select" and last.args.get("index") == -1)
+    if sums.op != "aten.cumsum" or not at_end or last.inputs[0] != sums.name or facts.signals[sums.inputs[0]].range.hi > 0.0:
+        return False
+    axis, other, rank = last.args.get("dim", 0), sums.args.get("dim"), len(sums.shape)
+    return isinstance(axis, int) and isinstance(other, int) and axis % rank == other % rank
+
+
 def _of_quotient(facts: Facts, node: Node) -> Composition | None:
     """``exp(x) / sum(exp(x))``, ``1 / (1 + exp(-x))`` and ``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``."""
     if not node.inputs:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from netaudit import EXPLODING, Audit, Claim, Evidence, Remark, check, error_of
+from netaudit import Audit, Claim, Evidence, Remark, check, error_of
 from netaudit_rules.checks.blame import SENSITIVITY, blame, graded, steps
-from netaudit_rules.checks.common import scientific, trained
+from netaudit_rules.checks.common import scientific
+from netaudit_rules.checks.limits import Excess, excesses
 from netaudit_rules.checks.remedies import for_exploding
-
-RMS_LIMIT = 3.0
-"""log10 of a gradient RMS that is too large whatever the weight's scale."""
 
 
 @check("NA301", severity="warning", needs={"graph", "weights"})
@@ -24,7 +22,11 @@ def exploding_gradient(audit: Audit) -> Iterator[Remark]:
 
     How it is found:
         The backward sweep forecasts every gradient. Flagged when ``S = ||W||_F ||G||_F`` exceeds 100 or the gradient's RMS
-        exceeds 1000, by more than the factor of 2 that a forecast may be wrong by; an error 100 times beyond. Where no
+        exceeds 1000, by more than the factor of 2 that a forecast may be wrong by; an error 100 times beyond. S of a healthy
+        layer grows with the root of its narrower side, and its limit with it from 16 on. Where most of a gradient comes through
+        a normalisation, a step that is too large diverges nowhere (deep published networks with BatchNorm have S up to 1e4):
+        100 times more is allowed, and what normalised stacks do to gradients is NA304. A parameter that is zero is judged after
+        it has moved, since rows of zeros in front of a normalisation have a huge gradient for one step only. Where no
         loss was traced the gradient at the outputs has a made-up size, and 100 times more is asked for: below that it is a
         note. Worst-case Lipschitz products are not used: they are huge for healthy nets. Blame goes to the shortest run of calls that holds
         90 % of the growth: of the gradient on its way back, or, where the values that enter the weight's call are further
@@ -73,44 +75,39 @@ def exploding_gradient(audit: Audit) -> Iterator[Remark]:
     References:
         Pascanu et al. 2013, section 2; Schoenholz et al. 2017, section 3; Zhang et al. 2019 (Fixup), section 2.
     """
-    found = [(name, excess, s) for name, excess, s in _excesses(audit) if excess > error_of(audit.flow, name)]
+    found = [excess for excess in excesses(audit) if excess.decades > error_of(audit.flow, excess.param)]
     if found:
-        yield _remark(audit, sorted(found, key=lambda item: -item[1]))
+        yield _remark(audit, sorted(found, key=lambda excess: -excess.decades))
 
 
-def _excesses(audit: Audit) -> Iterator[tuple[str, float, float]]:
-    """For each trained parameter, by how many decades it exceeds its nearest limit."""
-    for name, _ in trained(audit):
-        s, gradient = audit.flow.sensitivity(name), audit.flow.params[name].forecast
-        if s is not None and gradient is not None:
-            yield name, max(s - EXPLODING, gradient - audit.flow.reference - RMS_LIMIT), s
-
-
-def _remark(audit: Audit, found: Sequence[tuple[str, float, float]]) -> Remark:
-    worst, excess, s = found[0]
-    blamed = blame(audit, worst, 1.0)
+def _remark(audit: Audit, found: Sequence[Excess]) -> Remark:
+    worst = found[0]
+    blamed = blame(audit, worst.param, 1.0)
+    size = f"{worst.quantity} = {scientific(worst.value)} (limit {scientific(worst.limit)})"
     return Remark(
-        message=f"`{worst}` is forecast to receive an exploding gradient: S = {scientific(s)} (limit {scientific(EXPLODING)})",
+        message=f"`{worst.param}` is forecast to receive an exploding gradient: {size}",
         module=blamed.module,
         where=blamed.where,
-        severity=graded(audit.flow, excess),
-        reason=_reason(len(found), blamed.text),
-        evidence=Evidence("S", EXPLODING, None, s, None, "mean-field over random inputs and weights"),
+        severity=graded(audit.flow, worst.decades),
+        reason=_reason(found, blamed.text),
+        evidence=Evidence(worst.quantity, worst.limit, None, worst.value, None, "mean-field over random inputs and weights"),
         path=steps(audit.flow, blamed.path),
-        help=for_exploding(audit, blamed, [name for name, _, _ in found]),
-        siblings=tuple(name for name, _, _ in found[1:]),
+        help=for_exploding(audit, blamed, [excess.param for excess in found]),
+        siblings=tuple(excess.param for excess in found[1:]),
         claim=_claim(audit, found),
     )
 
 
-def _claim(audit: Audit, found: Sequence[tuple[str, float, float]]) -> Claim:
-    """What decided of the worst: its S, or its gradient alone."""
-    _, excess, s = found[0]
-    names = tuple(name for name, _, _ in found)
-    if s - EXPLODING >= excess:
-        return Claim("sensitivity", names, EXPLODING, "above")
-    return Claim("gradient", names, RMS_LIMIT + audit.flow.reference, "above")
+def _claim(audit: Audit, found: Sequence[Excess]) -> Claim:
+    """The size that decided of the worst, of every parameter that it decided of."""
+    worst = found[0]
+    subjects = tuple(excess.param for excess in found if excess.quantity == worst.quantity)
+    if worst.quantity == "S":
+        return Claim("sensitivity", subjects, worst.limit, "above")
+    return Claim("gradient", subjects, worst.limit + audit.flow.reference, "above")
 
 
-def _reason(count: int, cause: str) -> str:
-    return f"{SENSITIVITY}; {count} parameter{'s are' if count > 1 else ' is'} above a limit{cause and chr(10)}{cause}"
+def _reason(found: Sequence[Excess], cause: str) -> str:
+    said = [SENSITIVITY] if any(excess.quantity == "S" for excess in found) else []
+    said.append(f"{len(found)} parameter{'s are' if len(found) > 1 else ' is'} above {'their limits' if len(found) > 1 else 'its limit'}")
+    return f"{'; '.join(said)}{cause and chr(10)}{cause}"

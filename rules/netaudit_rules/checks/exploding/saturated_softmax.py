@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from math import sqrt
 
-from netaudit import Audit, Evidence, Node, Remark, check
+from netaudit import Audit, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.axes import ATTENTION
 from netaudit_rules.checks.common import common_module, home
-from netaudit_rules.checks.losses import dependent, source, tail
+from netaudit_rules.checks.losses import dependent, downstream, source, tail
 from netaudit_rules.checks.similarity import difference
 
 SOFTMAX = frozenset({"aten.softmax", "aten._softmax"})
@@ -33,8 +33,9 @@ def saturated_softmax(audit: Audit) -> Iterator[Remark]:
     How it is found:
         The deviation of the logits along a row is forecast, ``scale * sqrt d * rms(q) * rms(k)`` where they are a product of
         queries and keys, and the mean of the largest of n weights follows for normal logits. A warning above 0.95, a note above
-        0.75. Softmax at the end of the model or in the loss is not meant; scaled weights (T5), QK-norm and cosine
-        attention lower the forecast by themselves.
+        0.75. Where no input has a part in the logits (a learned pattern of positions, as in ConViT), one key is picked by
+        design and not by chance: a note. Softmax at the end of the model or in the loss is not meant; scaled weights (T5),
+        QK-norm and cosine attention lower the forecast by themselves.
 
     Flagged:
         ```python
@@ -80,10 +81,11 @@ def saturated_softmax(audit: Audit) -> Iterator[Remark]:
         Vaswani et al. 2017, section 3.2.1 and footnote 4; Zhai et al. 2023 (entropy collapse).
     """
     found = [(node, *known) for node in _inner(audit) if (known := _largest(audit, node)) is not None and known[1] > NOTICED]
-    saturated = [item for item in found if item[2] > SATURATED]
-    for group in (saturated, [item for item in found if item[2] <= SATURATED]):
+    by_input = downstream(audit.graph, (node.name for node in audit.graph.nodes if node.op == "input"))
+    saturated = [item for item in found if item[2] > SATURATED and not by_input.isdisjoint(item[0].inputs[:2])]
+    for group in (saturated, [item for item in found if item not in saturated]):
         if group:
-            yield _remark(audit, group)
+            yield _remark(audit, group, "warning" if group is saturated else "info")
 
 
 def _inner(audit: Audit) -> Iterator[Node]:
@@ -147,15 +149,15 @@ def mean_largest_weight(std: float, count: int) -> float:
     return float((1.0 / np.exp(z - z.max(1, keepdims=True)).sum(1)).mean())
 
 
-def _remark(audit: Audit, group: Sequence[tuple[Node, float, float]]) -> Remark:
+def _remark(audit: Audit, group: Sequence[tuple[Node, float, float]], severity: Severity) -> Remark:
     first, std, largest = group[0]
     return Remark(
         message=f"softmax is forecast to give one key {largest:.2f} of the weight: its logits have a deviation of {std:.3g}",
         module=common_module(home(audit.facts, node.name) for node, _, _ in group) or home(audit.facts, first.name),
         where=first.where,
-        severity="warning" if largest > SATURATED else "info",
+        severity=severity,
         reason="near a one-hot row the Jacobian diag p - pp' is 0; scale the logits by 1 / sqrt d, or normalise queries and keys",
         evidence=Evidence("", None, None, None, None, "mean-field, normal logits"),
         siblings=tuple(node.where.module or node.name for node, _, _ in group[1:]),
-        key="saturated" if largest > SATURATED else "sharp",
+        key="saturated" if severity == "warning" else "sharp",
     )

@@ -8,7 +8,7 @@ from math import exp, log10, sqrt
 
 from netaudit import Audit, Evidence, Node, Remark, Remedy, Severity, check
 from netaudit_rules.checks.common import behind_moves
-from netaudit_rules.checks.compositions import composition_of, is_shifted
+from netaudit_rules.checks.compositions import composition_of, is_rest_of_sum, is_shifted
 from netaudit_rules.checks.places import Place, folded, module_at
 from netaudit_rules.checks.ranges import Spread, format_of, learning, mean_exp, spread_of
 
@@ -30,7 +30,8 @@ def unbounded_exp_head(audit: Audit) -> Iterator[Remark]:
     How it is found:
         exp() whose operand has no proved upper bound below the overflow of its format, outside softmax and logsumexp. It is a
         warning when the forecast largest entry overflows or the forecast slope exceeds 1000 on average, an error when a
-        hundred entries a batch overflow; otherwise info. ``exp(-x^2)`` and what is shifted by its maximum are bounded.
+        hundred entries a batch overflow; otherwise info. ``exp(-x^2)``, what is shifted by its maximum and the decay that is
+        left of a sum of negative terms (state space models) are bounded.
 
     Flagged:
         ```python
@@ -98,7 +99,7 @@ def _places(audit: Audit) -> Iterator[Place[_Exp]]:
         limit = format_of(node).exp_overflow
         if node.op == "aten.poisson_nll_loss" and node.args.get("log_input") is False:
             continue
-        if is_shifted(audit.facts, operand) or not _is_unbounded(audit, operand, limit):
+        if is_shifted(audit.facts, operand) or is_rest_of_sum(audit.facts, operand) or not _is_unbounded(audit, operand, limit):
             continue
         found = _Exp(operand, spread_of(audit, operand), limit)
         if found.spread is None or found.spread.high > 0.0:  # a slope below 1 harms nothing

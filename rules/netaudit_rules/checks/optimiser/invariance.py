@@ -29,7 +29,7 @@ def scale_invariant(audit: Audit) -> frozenset[str]:
     users = users_of(audit)
 
     def is_norm(node: Node, name: str) -> bool:
-        return node.op in NORMS and node.operands[0] == name and _trains(node) and _rules(audit, node)
+        return normalises(audit, node, name)
 
     def is_map(node: Node, name: str) -> bool:
         weight = name in node.operands[1:] or node.op in ("aten.matmul", "aten.mm", "aten.bmm")
@@ -46,9 +46,13 @@ def exposed(audit: Audit) -> frozenset[str]:
         node = audit.facts.nodes[waiting.pop()]
         if node.name not in seen:
             seen.add(node.name)
-            hidden = node.operands[:1] if node.op in NORMS and _trains(node) and _rules(audit, node) else ()
-            waiting += [name for name in node.inputs if name not in hidden]
+            waiting += [name for name in node.inputs if not normalises(audit, node, name)]
     return frozenset(name for name, info in audit.graph.params.items() if info.node in seen)
+
+
+def normalises(audit: Audit, node: Node, operand: str) -> bool:
+    """Whether a call takes the size off an operand."""
+    return node.op in NORMS and node.operands[0] == operand and _trains(node) and _rules(audit, node)
 
 
 def users_of(audit: Audit) -> Mapping[str, Sequence[Node]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf
 
 from netaudit import VANISHING, Audit, Claim, Evidence, Remark, Step, best_sensitivity, check, error_of
 from netaudit_rules.checks.blame import SENSITIVITY, Blame, blame, graded, steps
-from netaudit_rules.checks.common import is_matrix, scientific, trained
+from netaudit_rules.checks.common import common_module, is_matrix, module_of, owner_site, scientific, trained
 from netaudit_rules.checks.remedies import for_vanishing
+from netaudit_rules.checks.unread import is_unread
 
 
 @check("NA201", severity="warning", needs={"graph", "weights"})
@@ -26,7 +28,8 @@ def vanishing_gradient(audit: Audit) -> Iterator[Remark]:
         factor is zero-initialised, and that recover once it has moved (ReZero, zero-initialised heads, LoRA), are not
         flagged; nor are biases whose effect a normalisation removes. Blame goes to the shortest run of calls that holds 90 %
         of the loss: on the way of the gradient back, or, where the values that enter the weight's call are what is small, on
-        their way forward.
+        their way forward. A weight whose gradient is zero only because the entries that depend on it are sliced away (the last
+        block of a model that reads its class token alone) is a note.
 
     Flagged:
         ```python
@@ -62,8 +65,12 @@ def vanishing_gradient(audit: Audit) -> Iterator[Remark]:
         Glorot & Bengio 2010, section 4; Schoenholz et al. 2017, section 3; He et al. 2015, section 2.2.
     """
     found = [(name, s) for name, s in _sensitivities(audit) if s < VANISHING - error_of(audit.flow, name)]
-    if found:
-        yield _remark(audit, sorted(found, key=lambda item: item[1]))
+    unread = [name for name, s in found if s == -inf and is_unread(audit, name)]
+    small = [(name, s) for name, s in found if name not in unread]
+    if small:
+        yield _remark(audit, sorted(small, key=lambda item: item[1]))
+    if unread:
+        yield _unread_remark(audit, unread)
 
 
 def _sensitivities(audit: Audit) -> Iterator[tuple[str, float]]:
@@ -90,6 +97,21 @@ def _remark(audit: Audit, found: Sequence[tuple[str, float]]) -> Remark:
         help=for_vanishing(audit, blamed, [name for name, _ in found]),
         siblings=tuple(name for name, _ in found[1:]),
         claim=Claim("sensitivity", tuple(name for name, _ in found), VANISHING, "below"),
+    )
+
+
+def _unread_remark(audit: Audit, unread: Sequence[str]) -> Remark:
+    first = unread[0]
+    module = common_module(module_of(name) for name in unread) or module_of(first)
+    return Remark(
+        message=f"`{first}` gets no gradient: what depends on it is not read",
+        module=module,
+        where=owner_site(audit, module, audit.graph.params[first].where),
+        severity="info",
+        reason="the entries that it has a part in are left out by slicing further on, as behind a class token; nothing else is wrong",
+        evidence=Evidence("S", VANISHING, None, -inf, None, "mean-field over random inputs and weights"),
+        siblings=tuple(unread[1:]),
+        key="unread",
     )
 
 
