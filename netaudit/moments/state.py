@@ -139,6 +139,16 @@ class Moments:
         return Curve(Law(self.kernel, self.positive))
 
     @property
+    def is_gaussian(self) -> bool:
+        """Whether the tensor is modelled as Gaussian: its own root, or an affine function of one."""
+        return self.own_curve is None or (self.own_curve.bent is None and not self.own_curve.law.positive)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all entries are one known number."""
+        return self.offset is None and self.mean_square <= self.mean**2
+
+    @property
     def mean_square(self) -> float:
         """``E[x^2]`` over entries."""
         return self.settled.view.base.mean_square

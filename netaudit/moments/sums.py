@@ -31,12 +31,11 @@ _QUANTILES = np.array([0.5 * (1.0 + erf(z / 2**0.5)) for z in GRID])
 
 def law_of_sum(x: Moments, y: Moments, sign: float, total: Kernel) -> Curve | None:
     """``x + sign y`` as an increasing function of a Gaussian with kernel ``total``; None where both are Gaussian themselves."""
-    if (x.own_curve is None and y.own_curve is None) or _is_fine(total):
+    for one, constant, factor, shift in ((x, y, 1.0, sign), (y, x, sign, 1.0)):
+        if constant.is_constant and one.sizes == total.sizes:  # a bias or a branch that is still zero: nothing is added
+            return one.curve.scaled(factor).shifted(shift * constant.mean)
+    if (x.is_gaussian and y.is_gaussian) or _is_fine(total):
         return None
-    for one, other, factor in ((x, sign * y.mean, 1.0), (y, x.mean, sign)):
-        constant = y if one is x else x
-        if constant.mean_square <= constant.mean**2 and one.sizes == total.sizes:  # a branch that is still zero: nothing is added
-            return Curve(one.curve.law, factor * one.curve.values + other)
     left, right = (_values(m, total) for m in (x, y))
     if left is None or right is None:
         return None
@@ -127,7 +126,9 @@ def handed_back(g: Cotangent, total: Curve, x: Moments, y: Moments, sign: float)
     ``h(x)^2 = E[S(x + sign y)^2 | x]`` over y. The term keeps the kernel of S as it is, divided by that of ``h``, and carries ``h``
     on: a later slope on ``x``'s root then multiplies ``h`` point by point.
     """
-    if x.own_curve is None or x.sizes != g.sizes or not any(term.slope is not None and term.slope.law is total.law for term in g.terms):
+    if total.law is x.curve.law or x.is_constant or x.is_gaussian or x.sizes != g.sizes:
+        return g
+    if not any(term.slope is not None and term.slope.law is total.law for term in g.terms):
         return g
     return Cotangent(tuple(_on_operand(term, total, x, y, sign) for term in g.terms), g.euler)
 
