@@ -7,8 +7,7 @@ five cases, forward and backward alike: a product, a sum over an axis, an additi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
-from math import prod, sqrt
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,68 +20,9 @@ from netaudit.moments.modelled import Modelled
 from netaudit.moments.normalise import centred
 from netaudit.moments.offsets import interned
 from netaudit.moments.pointwise import pointwise2
-from netaudit.moments.state import Curve, Moments, View, of
+from netaudit.moments.products import euler_of_operand
+from netaudit.moments.state import Moments, View, of
 from netaudit.moments.sums import handed_back, law_of_sum
-
-
-def mul(x: Moments, y: Moments) -> Modelled:
-    """``x y`` with broadcasting. Functions of one root are multiplied exactly, other operands as independent."""
-    fused = pointwise2(x, y, np.multiply, lambda u, v: v, lambda u, v: u)
-    if fused is not None:
-        return fused
-    x, y = x.settled, y.settled
-    whole = kernels.product(x.kernel, y.kernel)
-    steady = _multiple(x, y, whole) or _multiple(y, x, whole)
-    out = Moments(View(whole), steady, positive=x.positive and y.positive)
-
-    def pull(g: Cotangent) -> tuple[Cotangent, Cotangent]:
-        return _factor(g, y, x.sizes), _factor(g, x, y.sizes)
-
-    return Modelled(out, pull)
-
-
-def _multiple(x: Moments, y: Moments, whole: Kernel) -> Curve | None:
-    """The law of ``x y`` where y is one known number, a scale as it was initialised: that of x."""
-    return x.curve.scaled(y.mean) if y.is_constant and x.sizes == whole.sizes else None
-
-
-def _factor(g: Cotangent, other: Moments, sizes: tuple[int, ...]) -> Cotangent:
-    """The cotangent of one factor: ``G`` times the other one."""
-    if g.sizes == sizes and other.is_constant:
-        return g.scaled(other.mean)
-    kernel = kernels.unbroadcast(_times(g, other), sizes)
-    euler = _euler_of_operand(g, sizes)
-    if euler is not None and prod(sizes) == sizes[euler.axis]:  # a scale per index of the axis: dL/dscale = <G, X>, nearly zero
-        return cotangent(kernels.scaled(kernel, sqrt(euler.share)))
-    return cotangent(kernel, euler)
-
-
-def _times(g: Cotangent, other: Moments) -> Kernel:
-    """``G y``. Where G holds a slope on the root of y, the two are one function of it: behind a scale and a relu, ``x relu'(x)``.
-
-    Its mean is not zero, so that the gradient of a scale adds up over positions whose gradients agree.
-    """
-    law = other.curve.law
-    if other.sizes != g.sizes or not any(term.slope is not None and term.slope.law is law for term in g.terms):
-        return kernels.product(g.kernel, other.kernel)
-    parts = [_term_times(term, other) for term in g.terms]
-    return reduce(kernels.total, parts)
-
-
-def _term_times(term: Term, other: Moments) -> Kernel:
-    slope = term.slope
-    if slope is None or slope.law is not other.curve.law:
-        return kernels.product(term.resolve(), other.kernel)
-    joint = kernels.centred_at_zero(slope.law.image(slope.values * other.curve.values, slope.weight))
-    return kernels.scaled(kernels.product(term.view.kernel, joint), term.gain)
-
-
-def _euler_of_operand(g: Cotangent, sizes: tuple[int, ...]) -> Euler | None:
-    """The tag on an operand that was broadcast, if it has the tagged axis at full size."""
-    if g.euler is None:
-        return None
-    axis = g.euler.axis - (len(g.sizes) - len(sizes))
-    return Euler(axis, g.euler.share) if axis >= 0 and sizes[axis] == g.sizes[g.euler.axis] else None
 
 
 def add(x: Moments, y: Moments, sign: float = 1.0) -> Modelled:
@@ -146,7 +86,7 @@ def unbroadcast(g: Cotangent, sizes: tuple[int, ...]) -> Cotangent:
     """The cotangent of an operand of shape ``sizes`` that was broadcast."""
     if g.sizes == sizes:
         return g
-    return cotangent(kernels.unbroadcast(g.kernel, sizes), _euler_of_operand(g, sizes))
+    return cotangent(kernels.unbroadcast(g.kernel, sizes), euler_of_operand(g, sizes))
 
 
 def reduce_sum(x: Moments, axes: Sequence[int], *, keep: bool = False, average: bool = False) -> Modelled:

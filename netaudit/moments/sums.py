@@ -8,6 +8,7 @@ a tenth, block after block.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import erf
 
 import numpy as np
@@ -39,16 +40,62 @@ def law_of_sum(x: Moments, y: Moments, sign: float, total: Kernel) -> Curve | No
     left, right = (_values(m, total) for m in (x, y))
     if left is None or right is None:
         return None
-    diagonal = total.diagonal()
-    shape = np.broadcast_shapes(left.shape[:-1], right.shape[:-1], diagonal.shape, total.mean.shape)
-    if any(n > 1 and not total.varies(a) for a, n in enumerate(shape)):
-        return None
+    shape = np.broadcast_shapes(left.shape[:-1], right.shape[:-1])
     left, right = (np.broadcast_to(a, (*shape, GRID.size)) for a in (left, right))
-    diagonal, mean = np.broadcast_to(diagonal, shape), np.broadcast_to(total.mean, shape)
     values = np.empty((*shape, GRID.size))
     for index in np.ndindex(shape):
-        values[index] = _matched(_quantiles(left[index], sign * right[index]), float(mean[index]), float(diagonal[index]))
+        values[index] = _quantiles(left[index], sign * right[index])
+    return with_shape(values, total)
+
+
+def with_shape(values: Array, total: Kernel) -> Curve | None:
+    """An increasing function of a Gaussian, of the shape that ``values`` have on the grid, with the moments ``total``."""
+    diagonal = total.diagonal()
+    shape = np.broadcast_shapes(values.shape[:-1], diagonal.shape, total.mean.shape)
+    if any(n > 1 and not total.varies(a) for a, n in enumerate(shape)):
+        return None
+    values = np.broadcast_to(values, (*shape, GRID.size)).copy()
+    diagonal, mean = np.broadcast_to(diagonal, shape), np.broadcast_to(total.mean, shape)
+    for index in np.ndindex(shape):
+        values[index] = _matched(values[index], float(mean[index]), float(diagonal[index]))
     return Curve(Law(_root(values, total)), values)
+
+
+def law_of_normalised(x: Moments, over: Sequence[int], out: Kernel, *, centred: bool) -> Curve | None:
+    """The law of ``(x - mean) / s`` over axes: the shape of ``x`` within one group, groups together; None where ``x`` is Gaussian.
+
+    What the entries of a group share, a share ``r`` of the variance of the root, is not seen within it: ``x = f(g)`` is, given
+    ``g = sqrt(r) u + sqrt(1 - r) v`` with ``u`` of the group, a function of ``v`` of mean 0 and mean square 1.
+    """
+    law = x.curve.law
+    if x.is_gaussian or law.positive or law.kernel.sizes != x.sizes or _is_fine(out) or any(len(law.kernel.cuts[a]) > 1 for a in over):
+        return None
+    pairs = tuple(slice(-1, None) if a in over else slice(0, len(cut)) for a, cut in enumerate(law.kernel.cuts))
+    values, shares = x.curve.values, np.clip(law.correlations[pairs], 0.0, 1.0)
+    shape = np.broadcast_shapes(values.shape[:-1], shares.shape)
+    values, shares = np.broadcast_to(values, (*shape, GRID.size)), np.broadcast_to(shares, shape)
+    result = np.empty((*shape, GRID.size))
+    for index in np.ndindex(shape):
+        result[index] = _within_groups(values[index], float(shares[index]), centred)
+    return with_shape(result, out)
+
+
+FEEBLE = 0.05
+"""Groups spread less than this share of the widest are left at 0: what varies in them are entries so rare that a real group has none."""
+_NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
+_NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
+
+
+def _within_groups(values: Array, share: float, centred: bool) -> Array:
+    """The quantiles, at the grid's, of values that are normalised group by group."""
+    at = share**0.5 * _NODES[:, None] + (1.0 - share) ** 0.5 * GRID
+    groups = np.interp(at, GRID, values)
+    groups = groups - (groups @ WEIGHTS)[:, None] if centred else groups
+    size = np.sqrt((groups * groups) @ WEIGHTS)[:, None]
+    groups = np.divide(groups, size, out=np.zeros_like(groups), where=size > FEEBLE * size.max())
+    order = np.argsort(groups, axis=None, kind="stable")
+    weights = np.outer(_NODE_WEIGHTS, WEIGHTS).ravel()[order]
+    return np.asarray(np.interp(_QUANTILES, np.cumsum(weights) - 0.5 * weights, groups.ravel()[order]))
 
 
 def _is_fine(kernel: Kernel) -> bool:

@@ -70,3 +70,25 @@ def test_a_gradient_that_sums_to_zero_over_windows_still_does_in_front_of_a_maxi
     assert back is not None
     sums = (g * (x.max(2) > 0)).sum(1)
     assert summed(back.kernel, (1,)).mean_square == pytest.approx(float((sums**2).mean()), rel=0.1)
+
+
+def test_a_gate_that_hardly_varies_keeps_what_a_maximum_selects() -> None:
+    """``max(relu(x) s)`` over windows, s by channel: what is selected has passed the relu, and gets the whole gradient."""
+    rng = np.random.default_rng(0)
+    windows, window = 32, 4
+    x = rng.standard_normal((COLUMNS, windows, window))
+    gate = 0.5 + 0.05 * rng.standard_normal((COLUMNS, 1))
+    g = rng.standard_normal((COLUMNS, windows))
+    model = record(
+        lambda a, s: (relu(a) * s).pool_max([1], window, [windows]),
+        of(independent((COLUMNS, windows * window))),
+        of(independent((COLUMNS, 1), 0.25 + 0.05**2, 0.5)),
+    )
+    truth = np.maximum(x, 0.0).max(2) * gate
+    assert model.out.mean_square == pytest.approx(float((truth**2).mean()), rel=0.02)
+    back, by_gate = model.pull(cotangent(independent((COLUMNS, windows))))
+    assert back is not None
+    assert by_gate is not None
+    assert back.mean_square == pytest.approx(float(((g * gate * (x.max(2) > 0)) ** 2).mean()) / window, rel=0.03)
+    by_channel = (g * np.maximum(x, 0.0).max(2)).sum(1)
+    assert by_gate.mean_square == pytest.approx(float((by_channel**2).mean()), rel=0.1)
