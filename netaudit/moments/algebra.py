@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from netaudit.moments import along, kernels, windows
+from netaudit.moments import along, kernels, signs, windows
 from netaudit.moments import gather as picks
 from netaudit.moments.cotangent import Cotangent, Echo, Euler, Term, cotangent
 from netaudit.moments.kernels import Array, Kernel
@@ -98,6 +98,7 @@ def reduce_sum(x: Moments, axes: Sequence[int], *, keep: bool = False, average: 
     kernel = kernels.summed(x.kernel, gone, average=average)
     with_ones = kernel.sizes
     out = of(kernel if keep else kernels.without(kernel, gone), positive=x.positive)
+    out = signs.signed(out, signs.summed(x, gone, keep=keep))
     left = [a for a in range(rank) if a not in gone]
 
     def pull(g: Cotangent) -> tuple[Cotangent]:
@@ -131,7 +132,8 @@ def reshape(x: Moments, sizes: tuple[int, ...]) -> Modelled:
     offset = None
     if x.offset is not None:
         offset = np.broadcast_to(x.offset, old).reshape(sizes)
-    return Modelled(Moments(x.view.reshape(sizes), None, offset, x.positive), lambda g: (g.reshape(old),))
+    out = Moments(x.view.reshape(sizes), None, offset, x.positive)
+    return Modelled(signs.signed(out, signs.reshaped(x, sizes)), lambda g: (g.reshape(old),))
 
 
 def permute(x: Moments, order: Sequence[int]) -> Modelled:
@@ -142,7 +144,9 @@ def permute(x: Moments, order: Sequence[int]) -> Modelled:
     offset = None
     if x.offset is not None:
         offset = np.broadcast_to(x.offset, x.sizes).transpose(order)
-    return Modelled(Moments(x.view.permute(order), None, offset, x.positive), lambda g: (g.permute(inverse),))
+    out = Moments(x.view.permute(order), None, offset, x.positive)
+    out = out if x.positive_at is None else signs.signed(out, x.positive_at.transpose(order))
+    return Modelled(out, lambda g: (g.permute(inverse),))
 
 
 def slice_axis(x: Moments, axis: int, start: int, stop: int, step: int = 1) -> Modelled:
@@ -152,6 +156,7 @@ def slice_axis(x: Moments, axis: int, start: int, stop: int, step: int = 1) -> M
         return Modelled(x, lambda g: (g,))
     x = x.settled
     out = of(along.sliced(x.kernel, axis, start, stop, step), positive=x.positive)
+    out = signs.signed(out, signs.sliced(x, axis, range(start, stop, step)))
     # Orthogonal index by index stays so: the entries left out get none. Of the sliced axis itself, only the indices kept speak.
     return Modelled(out, lambda g: (cotangent(along.put_back(g.kernel, axis, size, start, step), g.euler),))
 

@@ -7,7 +7,7 @@ from math import prod, sqrt
 
 import numpy as np
 
-from netaudit.moments import kernels
+from netaudit.moments import kernels, signs
 from netaudit.moments.cotangent import Cotangent, Euler, Term, cotangent
 from netaudit.moments.kernels import Kernel
 from netaudit.moments.modelled import Modelled
@@ -27,6 +27,7 @@ def mul(x: Moments, y: Moments) -> Modelled:
     whole = kernels.product(x.kernel, y.kernel)
     steady = law_of_multiple(x, y, whole) or law_of_multiple(y, x, whole)
     out = Moments(View(whole), steady, positive=x.positive and y.positive)
+    out = signs.signed(out, signs.product(x, y, out))
 
     def pull(g: Cotangent) -> tuple[Cotangent, ...]:
         kept = None if steady is None else steady.law
