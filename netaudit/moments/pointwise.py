@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from netaudit.moments import gaussian, kernels
-from netaudit.moments.cotangent import Slope
+from netaudit.moments.cotangent import Cotangent, Slope
+from netaudit.moments.direction import without_direction
 from netaudit.moments.kernels import Array
 from netaudit.moments.modelled import Modelled
 from netaudit.moments.state import Curve, Moments, View
@@ -22,7 +23,14 @@ def pointwise(x: Moments, f: Callable[[Array], Array], df: Callable[[Array], Arr
         values, slopes = _finite(f(points)), _finite(df(points))
     out = _image(curve, values)
     slope = Slope(curve.law, slopes)
-    return Modelled(out, lambda g: (g.times(slope, _nonhomogeneity(curve.values, values, slopes) if g.euler else 1.0),))
+
+    def pull(g: Cotangent) -> tuple[Cotangent]:
+        if g.euler is None:
+            return (g.times(slope),)
+        back = g.times(slope, _nonhomogeneity(curve.values, values, slopes))
+        return (without_direction(g, back, *_regressed(slopes, values)),)
+
+    return Modelled(out, pull)
 
 
 def _finite(values: Array) -> Array:
@@ -45,6 +53,16 @@ def _nonhomogeneity(x: Array, y: Array, slopes: Array) -> float:
     if vy <= 0 or vu <= 0:
         return 0.0
     return max(vu - float(mean(yc * uc)) ** 2 / vy, 0.0) / max(float(mean(u * u)), 1e-300)
+
+
+def _regressed(slopes: Array, values: Array) -> tuple[float, float]:
+    """The mean of ``f'`` and the share of its variance that is a linear function of ``f``."""
+    s, y = (np.broadcast_to(a, np.broadcast_shapes(slopes.shape, values.shape)).reshape(-1, a.shape[-1])[0] for a in (slopes, values))
+    mean = gaussian.expectation
+    level = float(mean(s))
+    sc, yc = s - level, y - mean(y)
+    both = float(mean(sc * sc)) * float(mean(yc * yc))
+    return level, min(float(mean(sc * yc)) ** 2 / both, 1.0) if both > 0 else 0.0
 
 
 def pointwise2(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netaudit.moments import Cotangent, Var, constant, cotangent, from_array, independent, of, record
+from netaudit.moments.cotangent import Euler
 from netaudit.moments.kernels import summed
 from netaudit.moments.normalise import centred
 
@@ -92,3 +95,36 @@ def test_a_gate_that_hardly_varies_keeps_what_a_maximum_selects() -> None:
     assert back.mean_square == pytest.approx(float(((g * gate * (x.max(2) > 0)) ** 2).mean()) / window, rel=0.03)
     by_channel = (g * np.maximum(x, 0.0).max(2)).sum(1)
     assert by_gate.mean_square == pytest.approx(float((by_channel**2).mean()), rel=0.1)
+
+
+ACTIVATIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+    "relu": (lambda z: np.maximum(z, 0.0), lambda z: (z > 0).astype(np.float64)),
+    "silu": (lambda z: z / (1 + np.exp(-z)), lambda z: (1 + np.exp(-z) * (1 + z)) / (1 + np.exp(-z)) ** 2),
+}
+
+
+@pytest.mark.parametrize("common", [0.0, 0.6])
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_a_gradient_that_is_orthogonal_to_an_activation(name: str, common: float) -> None:
+    """In front of depthwise convolution and BatchNorm ``G`` is orthogonal to 1 and to ``f(x)``, by channel.
+
+    ``sum G f'(x)``, the gradient of a bias before the activation, then sees only what of ``f'`` is no linear function of ``f``.
+    ``common``: the share of G that eight pixels of one image have in common, as behind a pooling.
+    """
+    f, df = ACTIVATIONS[name]
+    rng = np.random.default_rng(0)
+    images, pixels = 64, 8
+    x = rng.standard_normal((images, pixels, COLUMNS))
+    drawn = np.sqrt(common) * rng.standard_normal((images, 1, COLUMNS)) + np.sqrt(1 - common) * rng.standard_normal(x.shape)
+    value = f(x) - f(x).mean((0, 1))
+    g = drawn - drawn.mean((0, 1))
+    g -= value * (g * value).sum((0, 1)) / (value * value).sum((0, 1))
+    whole = record(lambda a, b: a + b, of(independent(x.shape, 1 - common)), of(independent((images, 1, COLUMNS), common))).out.kernel
+    modelled = cotangent(centred(whole, (0, 1)), Euler(2, 0.0))
+    bias = of(constant((COLUMNS,), 0.0))
+    found = record(lambda a, b: (a + b).apply(f, df), of(independent(x.shape)), bias).pull(modelled)
+    truth = (g * df(x)).sum((0, 1))
+    assert found[1] is not None
+    assert found[1].mean_square == pytest.approx(float((truth**2).mean()), rel=4 * np.sqrt(2 / COLUMNS) + 0.05)
+    assert found[0] is not None
+    assert found[0].mean_square == pytest.approx(float(((g * df(x)) ** 2).mean()), rel=0.05)
