@@ -56,8 +56,9 @@ def tangential(g: Kernel, y: Kernel, over: Sequence[int]) -> Kernel:
 def without_direction(g: Cotangent, back: Cotangent, level: float, share: float) -> Cotangent:
     """``G f'(x)`` for a G that is orthogonal to ``f(x)`` for each index of an axis (Euler's relation): what the sum over the others loses.
 
-    ``<G, f'> = <G, level> + <G, f' - level>``, and of the second part G sees only what is no multiple of ``f(x)``: 1 - ``share`` of
-    its energy, ``share`` the squared correlation of ``f'`` and ``f``. Single entries keep theirs: pairs of different entries lose it.
+    ``<G, f'> = <G, m> + <G, f' - m>`` with m the mean of ``f'``, ``level`` its mean square; of the second part G sees only what is no
+    multiple of ``f(x)``: 1 - ``share`` of its energy, ``share`` the squared correlation of ``f'`` and ``f`` within one index of the
+    axis. Single entries keep theirs: pairs of different entries lose it.
     """
     if g.euler is None or share <= 0.0:
         return back
@@ -68,7 +69,7 @@ def without_direction(g: Cotangent, back: Cotangent, level: float, share: float)
         return back
     _, cuts, before, after = kernels.aligned(g.kernel, back.kernel)
     sums = [kernels.summed(kernels.explicit(k, axis), others).second.reshape(-1)[: len(cuts[axis])] for k in (before, after)]
-    lost = share * (1.0 - g.euler.share) * np.maximum(sums[1] - level * level * sums[0], 0.0)
+    lost = share * (1.0 - g.euler.share) * np.maximum(sums[1] - level * sums[0], 0.0)
     kept = tuple(cuts[a] if a == axis else (n,) for a, n in enumerate(g.sizes))
     second = np.zeros([len(cut) + len(cut) ** 2 if n > 1 else 1 for cut, n in zip(kept, g.sizes, strict=True)])
     same = [slice(0, len(cut)) if a == axis else slice(None) for a, cut in enumerate(kept)]

@@ -9,13 +9,12 @@ a tenth, block after block.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import erf
 
 import numpy as np
 
 from netaudit.moments import gaussian, kernels
 from netaudit.moments.cotangent import Cotangent, Slope, Term
-from netaudit.moments.gaussian import GRID, WEIGHTS
+from netaudit.moments.gaussian import GRID, QUANTILES, WEIGHTS
 from netaudit.moments.kernels import Array, Kernel
 from netaudit.moments.state import Curve, Law, Moments, View
 
@@ -27,7 +26,6 @@ MAX_SEGMENTS = 8
 """A law is found for each segment; with more of them the sum is taken as Gaussian."""
 _TAIL = 3.5
 _RHO = np.linspace(-1.0, 1.0, 201)
-_QUANTILES = np.array([0.5 * (1.0 + erf(z / 2**0.5)) for z in GRID])
 
 
 def law_of_sum(x: Moments, y: Moments, sign: float, total: Kernel) -> Curve | None:
@@ -82,20 +80,14 @@ def law_of_normalised(x: Moments, over: Sequence[int], out: Kernel, *, centred: 
 
 FEEBLE = 0.05
 """Groups spread less than this share of the widest are left at 0: what varies in them are entries so rare that a real group has none."""
-_NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
-_NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 
 
 def _within_groups(values: Array, share: float, centred: bool) -> Array:
     """The quantiles, at the grid's, of values that are normalised group by group."""
-    at = share**0.5 * _NODES[:, None] + (1.0 - share) ** 0.5 * GRID
-    groups = np.interp(at, GRID, values)
-    groups = groups - (groups @ WEIGHTS)[:, None] if centred else groups
-    size = np.sqrt((groups * groups) @ WEIGHTS)[:, None]
-    groups = np.divide(groups, size, out=np.zeros_like(groups), where=size > FEEBLE * size.max())
-    order = np.argsort(groups, axis=None, kind="stable")
-    weights = np.outer(_NODE_WEIGHTS, WEIGHTS).ravel()[order]
-    return np.asarray(np.interp(_QUANTILES, np.cumsum(weights) - 0.5 * weights, groups.ravel()[order]))
+    parts = gaussian.groups(values, share)
+    parts = parts - gaussian.expectation(parts)[:, None] if centred else parts
+    size = np.sqrt(gaussian.expectation(parts * parts))[:, None]
+    return gaussian.quantiles_over_groups(np.divide(parts, size, out=np.zeros_like(parts), where=size > FEEBLE * size.max()))
 
 
 def _is_fine(kernel: Kernel) -> bool:
@@ -124,7 +116,7 @@ def _quantiles(x: Array, y: Array) -> Array:
     order = np.argsort(y, kind="stable")
     below = np.cumsum(WEIGHTS[order]) - 0.5 * WEIGHTS[order]
     levels = np.interp(np.subtract.outer(sums, x[FEW]), y[order], below, left=0.0, right=1.0) @ weights
-    values = np.interp(_QUANTILES, levels, sums)
+    values = np.interp(QUANTILES, levels, sums)
     inside = np.abs(GRID) <= _TAIL
     low, high = int(np.argmax(inside)), int(GRID.size - 1 - np.argmax(inside[::-1]))
     span = 50  # half a unit of the grid, for the slope at the ends
