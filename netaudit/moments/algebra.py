@@ -7,12 +7,12 @@ five cases, forward and backward alike: a product, a sum over an axis, an additi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod, sqrt
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from netaudit.moments import along, kernels, windows
+from netaudit.moments import along, kernels, signs, windows
 from netaudit.moments import gather as picks
 from netaudit.moments.cotangent import Cotangent, Echo, Euler, Term, cotangent
 from netaudit.moments.kernels import Array, Kernel
@@ -20,39 +20,9 @@ from netaudit.moments.modelled import Modelled
 from netaudit.moments.normalise import centred
 from netaudit.moments.offsets import interned
 from netaudit.moments.pointwise import pointwise2
+from netaudit.moments.products import euler_of_operand
 from netaudit.moments.state import Moments, View, of
 from netaudit.moments.sums import handed_back, law_of_sum
-
-
-def mul(x: Moments, y: Moments) -> Modelled:
-    """``x y`` with broadcasting. Functions of one root are multiplied exactly, other operands as independent."""
-    fused = pointwise2(x, y, np.multiply, lambda u, v: v, lambda u, v: u)
-    if fused is not None:
-        return fused
-    x, y = x.settled, y.settled
-    kx, ky = x.kernel, y.kernel
-    out = of(kernels.product(kx, ky), positive=x.positive and y.positive)
-
-    def pull(g: Cotangent) -> tuple[Cotangent, Cotangent]:
-        return _factor(g, ky, kx.sizes), _factor(g, kx, ky.sizes)
-
-    return Modelled(out, pull)
-
-
-def _factor(g: Cotangent, other: Kernel, sizes: tuple[int, ...]) -> Cotangent:
-    kernel = kernels.unbroadcast(kernels.product(g.kernel, other), sizes)
-    euler = _euler_of_operand(g, sizes)
-    if euler is not None and prod(sizes) == sizes[euler.axis]:  # a scale per index of the axis: dL/dscale = <G, X>, nearly zero
-        return cotangent(kernels.scaled(kernel, sqrt(euler.share)))
-    return cotangent(kernel, euler)
-
-
-def _euler_of_operand(g: Cotangent, sizes: tuple[int, ...]) -> Euler | None:
-    """The tag on an operand that was broadcast, if it has the tagged axis at full size."""
-    if g.euler is None:
-        return None
-    axis = g.euler.axis - (len(g.sizes) - len(sizes))
-    return Euler(axis, g.euler.share) if axis >= 0 and sizes[axis] == g.sizes[g.euler.axis] else None
 
 
 def add(x: Moments, y: Moments, sign: float = 1.0) -> Modelled:
@@ -116,7 +86,7 @@ def unbroadcast(g: Cotangent, sizes: tuple[int, ...]) -> Cotangent:
     """The cotangent of an operand of shape ``sizes`` that was broadcast."""
     if g.sizes == sizes:
         return g
-    return cotangent(kernels.unbroadcast(g.kernel, sizes), _euler_of_operand(g, sizes))
+    return cotangent(kernels.unbroadcast(g.kernel, sizes), euler_of_operand(g, sizes))
 
 
 def reduce_sum(x: Moments, axes: Sequence[int], *, keep: bool = False, average: bool = False) -> Modelled:
@@ -128,6 +98,7 @@ def reduce_sum(x: Moments, axes: Sequence[int], *, keep: bool = False, average: 
     kernel = kernels.summed(x.kernel, gone, average=average)
     with_ones = kernel.sizes
     out = of(kernel if keep else kernels.without(kernel, gone), positive=x.positive)
+    out = signs.signed(out, signs.summed(x, gone, keep=keep))
     left = [a for a in range(rank) if a not in gone]
 
     def pull(g: Cotangent) -> tuple[Cotangent]:
@@ -161,7 +132,8 @@ def reshape(x: Moments, sizes: tuple[int, ...]) -> Modelled:
     offset = None
     if x.offset is not None:
         offset = np.broadcast_to(x.offset, old).reshape(sizes)
-    return Modelled(Moments(x.view.reshape(sizes), None, offset, x.positive), lambda g: (g.reshape(old),))
+    out = Moments(x.view.reshape(sizes), None, offset, x.positive)
+    return Modelled(signs.signed(out, signs.reshaped(x, sizes)), lambda g: (g.reshape(old),))
 
 
 def permute(x: Moments, order: Sequence[int]) -> Modelled:
@@ -172,7 +144,9 @@ def permute(x: Moments, order: Sequence[int]) -> Modelled:
     offset = None
     if x.offset is not None:
         offset = np.broadcast_to(x.offset, x.sizes).transpose(order)
-    return Modelled(Moments(x.view.permute(order), None, offset, x.positive), lambda g: (g.permute(inverse),))
+    out = Moments(x.view.permute(order), None, offset, x.positive)
+    out = out if x.positive_at is None else signs.signed(out, x.positive_at.transpose(order))
+    return Modelled(out, lambda g: (g.permute(inverse),))
 
 
 def slice_axis(x: Moments, axis: int, start: int, stop: int, step: int = 1) -> Modelled:
@@ -182,6 +156,7 @@ def slice_axis(x: Moments, axis: int, start: int, stop: int, step: int = 1) -> M
         return Modelled(x, lambda g: (g,))
     x = x.settled
     out = of(along.sliced(x.kernel, axis, start, stop, step), positive=x.positive)
+    out = signs.signed(out, signs.sliced(x, axis, range(start, stop, step)))
     # Orthogonal index by index stays so: the entries left out get none. Of the sliced axis itself, only the indices kept speak.
     return Modelled(out, lambda g: (cotangent(along.put_back(g.kernel, axis, size, start, step), g.euler),))
 

@@ -33,7 +33,7 @@ def sliced(kernel: Kernel, axis: int, start: int, stop: int, step: int = 1) -> K
     if size == 0:
         return constant((*kernel.sizes[:axis], 0, *kernel.sizes[axis + 1 :]), 0.0)
     cut = kernel.cuts[axis]
-    kept, counts = _kept_segments(cut, range(start, stop, step))
+    kept, counts = kept_segments(cut, range(start, stop, step))
     second, mean = kernel.second, kernel.mean
     if kernel.varies(axis):
         states = kept if size == 1 else _states_of(kept, len(cut))
@@ -47,7 +47,8 @@ def sliced(kernel: Kernel, axis: int, start: int, stop: int, step: int = 1) -> K
 
 
 @lru_cache(maxsize=4096)
-def _kept_segments(cut: Cut, indices: range) -> tuple[NDArray[np.intp], Cut]:
+def kept_segments(cut: Cut, indices: range) -> tuple[NDArray[np.intp], Cut]:
+    """The segments that hold any of the indices, and how many of them each holds."""
     if len(cut) == 1:
         return np.zeros(1, dtype=np.intp), (len(indices),)
     owner = np.searchsorted(np.cumsum(cut), np.array(indices), side="right")

@@ -19,7 +19,9 @@ from math import prod
 import numpy as np
 
 from netaudit.moments import kernels
+from netaudit.moments.cotangent import Cotangent, Term
 from netaudit.moments.kernels import Array, Kernel
+from netaudit.moments.state import View
 
 LEAST_FREEDOM = 4.0
 """Degrees of freedom below which the second moment of ``1 / s`` is no longer followed: that of a chi-square diverges at 2."""
@@ -49,6 +51,31 @@ def tangential(g: Kernel, y: Kernel, over: Sequence[int]) -> Kernel:
     returned = returned / count**2 * spherical
     second = _entries(kg - removed + returned, g.sizes, over) * _inverse_scale(nu_left, nu_right, y, over)
     return Kernel(g.sizes, g.cuts, second, g.mean)
+
+
+def without_direction(g: Cotangent, back: Cotangent, level: float, share: float) -> Cotangent:
+    """``G f'(x)`` for a G that is orthogonal to ``f(x)`` for each index of an axis (Euler's relation): what the sum over the others loses.
+
+    ``<G, f'> = <G, m> + <G, f' - m>`` with m the mean of ``f'``, ``level`` its mean square; of the second part G sees only what is no
+    multiple of ``f(x)``: 1 - ``share`` of its energy, ``share`` the squared correlation of ``f'`` and ``f`` within one index of the
+    axis. Single entries keep theirs: pairs of different entries lose it.
+    """
+    if g.euler is None or share <= 0.0:
+        return back
+    axis, rank = g.euler.axis, len(g.sizes)
+    others = tuple(a for a in range(rank) if a != axis)
+    count = prod(g.sizes[a] for a in others)
+    if count < 2:
+        return back
+    _, cuts, before, after = kernels.aligned(g.kernel, back.kernel)
+    sums = [kernels.summed(kernels.explicit(k, axis), others).second.reshape(-1)[: len(cuts[axis])] for k in (before, after)]
+    lost = share * (1.0 - g.euler.share) * np.maximum(sums[1] - level * sums[0], 0.0)
+    kept = tuple(cuts[a] if a == axis else (n,) for a, n in enumerate(g.sizes))
+    second = np.zeros([len(cut) + len(cut) ** 2 if n > 1 else 1 for cut, n in zip(kept, g.sizes, strict=True)])
+    same = [slice(0, len(cut)) if a == axis else slice(None) for a, cut in enumerate(kept)]
+    second[tuple(same)] = (-lost / (count * (count - 1.0))).reshape([-1 if a == axis else 1 for a in range(rank)])
+    second[tuple(slice(0, len(cut)) for cut in kept)] = 0.0
+    return Cotangent((*back.terms, Term(View(Kernel(g.sizes, kept, second, np.zeros((1,) * rank))), object())), back.euler)
 
 
 def _modes(second: Array, sizes: tuple[int, ...], over: Sequence[int]) -> Array:

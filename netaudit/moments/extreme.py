@@ -125,15 +125,28 @@ def _scaled_like(kernel: Kernel, first: Array, second: Array, sizes: tuple[int, 
 
 
 def _routed(kernel: Kernel, axes: tuple[int, ...], sizes: tuple[int, ...], share: float) -> Kernel:
-    """The pooled cotangent on the input's axes: one entry in ``1 / share`` is selected, two of them with ``share^2``."""
+    """The pooled cotangent on the input's axes: one entry in ``1 / share`` is selected, two of them with ``share^2``.
+
+    Two entries of one window are never both selected: a cotangent that sums to zero over the windows still does.
+    """
     kernel = kernels.collapsed(kernel, *axes)
+    windows = [kernel.sizes[a] for a in axes]
     for axis in axes:
         if kernel.sizes[axis] == 1 and sizes[axis] > 1:
             kernel = kernels.expanded(kernel, tuple(sizes[a] if a == axis else kernel.sizes[a] for a in range(kernel.rank)))
     for axis in range(kernel.rank):
         kernel = kernels.explicit(kernel, axis)
-    second = kernel.second * (share * share)
-    same = tuple(slice(0, len(cut)) for cut in kernel.cuts)
-    second[same] = kernel.second[same] * share
+    second, together = kernel.second, np.ones((1,) * kernel.rank)
+    for axis, count in zip(axes, windows, strict=True):
+        if kernel.varies(axis):
+            meet = (sizes[axis] / count - 1.0) / (sizes[axis] - 1.0)  # different entries, one window
+            same, different = second.take([0], axis), second.take([1], axis)
+            second = np.concatenate([same, meet * same + (1.0 - meet) * different], axis)
+            together = together * np.array([1.0, meet]).reshape([2 if a == axis else 1 for a in range(kernel.rank)])
+    second = second * (share * share)
+    others = tuple(slice(None) if a in axes else slice(0, len(cut)) for a, cut in enumerate(kernel.cuts))
+    same_entry = tuple(slice(0, len(cut)) for cut in kernel.cuts)
+    second[others] -= share * share * together * kernel.second[same_entry]
+    second[same_entry] = kernel.second[same_entry] * share
     cuts = tuple(cut if a not in axes else (sizes[a],) for a, cut in enumerate(kernel.cuts))
     return Kernel(sizes, cuts, second, kernel.mean)

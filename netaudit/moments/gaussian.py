@@ -8,6 +8,8 @@ function is given by its values there, so that any composition of pointwise ops 
 
 from __future__ import annotations
 
+from math import erf
+
 import numpy as np
 
 from netaudit.moments.kernels import Array, Kernel, pair_product, spread
@@ -30,6 +32,7 @@ def _hermite() -> Array:
 
 
 WEIGHTS = _weights()
+QUANTILES: Array = np.array([0.5 * (1.0 + erf(z / 2**0.5)) for z in GRID])
 POLE_SHARE = 0.25
 _BULK = np.abs(GRID) <= 7.0
 _PROJECTION = _hermite() * WEIGHTS
@@ -38,6 +41,28 @@ _PROJECTION = _hermite() * WEIGHTS
 def expectation(values: Array) -> Array:
     """``E f(Z)`` for standard normal ``Z``, from the values of ``f`` on the grid (last axis)."""
     return np.asarray(values @ WEIGHTS)
+
+
+_NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
+_NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
+
+
+def groups(values: Array, share: float) -> Array:
+    """A function of ``sqrt(r) u + sqrt(1 - r) v`` as functions of ``v`` on the grid, one for each of a few ``u`` that a group shares."""
+    share = min(max(share, 0.0), 1.0)
+    return np.asarray(np.interp(share**0.5 * _NODES[:, None] + (1.0 - share) ** 0.5 * GRID, GRID, values))
+
+
+def over_groups(values: Array) -> Array:
+    """The mean over groups of numbers by group (last axis)."""
+    return np.asarray(values @ _NODE_WEIGHTS)
+
+
+def quantiles_over_groups(values: Array) -> Array:
+    """The quantiles, at the grid's, of functions on the grid by group: all groups together."""
+    order = np.argsort(values, axis=None, kind="stable")
+    weights = np.outer(_NODE_WEIGHTS, WEIGHTS).ravel()[order]
+    return np.asarray(np.interp(QUANTILES, np.cumsum(weights) - 0.5 * weights, values.ravel()[order]))
 
 
 def energy(values: Array) -> Array:

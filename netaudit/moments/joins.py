@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from netaudit.moments import along
+from netaudit.moments import along, signs
 from netaudit.moments.cotangent import Cotangent, Slope, Term, cotangent
 from netaudit.moments.kernels import Array
 from netaudit.moments.modelled import Modelled
@@ -26,7 +26,7 @@ def concatenate(xs: Sequence[Moments], axis: int) -> Modelled:
     parts = [x for x, n in zip(xs, sizes, strict=True) if n]
     curve = _joined_curve(parts, axis)
     kernel = along.joined([x.kernel for x in parts], axis)
-    out = Moments(View(kernel), curve, positive=all(x.positive for x in xs))
+    out = signs.signed(Moments(View(kernel), curve), signs.joined(parts, axis) if parts else None)
     segments = np.cumsum([0, *(len(x.curve.law.kernel.cuts[axis]) if n else 0 for x, n in zip(xs, sizes, strict=True))]) if curve else edges
 
     def pull(g: Cotangent) -> tuple[Cotangent | None, ...]:

@@ -11,7 +11,8 @@ from netaudit.moments.cotangent import Cotangent, Euler, cotangent
 from netaudit.moments.direction import tangential
 from netaudit.moments.kernels import Array, Kernel
 from netaudit.moments.modelled import Modelled
-from netaudit.moments.state import Moments, of
+from netaudit.moments.state import Moments, View, of
+from netaudit.moments.sums import law_of_normalised
 
 SCALE_JITTER = 0.02
 """Relative variance, beyond the Gaussian 1 / 2n, of the scale by which single tokens are divided. Measured on transformers."""
@@ -44,7 +45,8 @@ def normalise(x: Moments, axes: Sequence[int], eps: float, *, subtract_mean: boo
     body = centred(x.kernel, over) if subtract_mean else kernels.collapsed(x.kernel, *over)
     variance = np.maximum(_by_segment(body, over), 0.0)
     inverse = 1.0 / np.sqrt(variance + eps)
-    out = of(_rescaled(body, inverse))
+    kernel = _rescaled(body, inverse)
+    out = Moments(View(kernel), law_of_normalised(x, over, kernel, centred=subtract_mean))
     rest = [a for a in range(rank) if a not in over]
     share = float(np.mean((eps / (variance + eps)) ** 2))
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from netaudit.moments import gaussian, kernels
-from netaudit.moments.cotangent import Slope
+from netaudit.moments.cotangent import Cotangent, Slope
+from netaudit.moments.direction import without_direction
 from netaudit.moments.kernels import Array
 from netaudit.moments.modelled import Modelled
-from netaudit.moments.state import Curve, Moments, View
+from netaudit.moments.state import Curve, Law, Moments, View
 
 
 def pointwise(x: Moments, f: Callable[[Array], Array], df: Callable[[Array], Array]) -> Modelled:
@@ -22,7 +23,14 @@ def pointwise(x: Moments, f: Callable[[Array], Array], df: Callable[[Array], Arr
         values, slopes = _finite(f(points)), _finite(df(points))
     out = _image(curve, values)
     slope = Slope(curve.law, slopes)
-    return Modelled(out, lambda g: (g.times(slope, _nonhomogeneity(curve.values, values, slopes) if g.euler else 1.0),))
+
+    def pull(g: Cotangent) -> tuple[Cotangent]:
+        if g.euler is None:
+            return (g.times(slope),)
+        back = g.times(slope, _nonhomogeneity(curve.values, values, slopes))
+        return (without_direction(g, back, *_regressed(curve.law, slopes, values, g.euler.axis)),)
+
+    return Modelled(out, pull)
 
 
 def _finite(values: Array) -> Array:
@@ -45,6 +53,20 @@ def _nonhomogeneity(x: Array, y: Array, slopes: Array) -> float:
     if vy <= 0 or vu <= 0:
         return 0.0
     return max(vu - float(mean(yc * uc)) ** 2 / vy, 0.0) / max(float(mean(u * u)), 1e-300)
+
+
+def _regressed(law: Law, slopes: Array, values: Array, axis: int) -> tuple[float, float]:
+    """Of ``f'`` within one index of an axis: its mean square level, and the share of its variance that is a linear function of ``f``."""
+    shape = np.broadcast_shapes(slopes.shape, values.shape)
+    s, y = (np.broadcast_to(a, shape).reshape(-1, a.shape[-1])[0] for a in (slopes, values))
+    pair = tuple(0 if a == axis else -1 for a in range(law.kernel.rank))
+    s, y = (gaussian.groups(a, float(law.correlations[pair])) for a in (s, y))
+    level, middle = gaussian.expectation(s), gaussian.expectation(y)
+    sc, yc = s - level[:, None], y - middle[:, None]
+    spread, both, square = (gaussian.expectation(a) for a in (sc * sc, sc * yc, yc * yc))
+    explained = np.divide(both * both, square, out=np.zeros_like(both), where=square > 0)
+    whole = float(gaussian.over_groups(spread))
+    return float(gaussian.over_groups(level * level)), min(float(gaussian.over_groups(explained)) / whole, 1.0) if whole > 0 else 0.0
 
 
 def pointwise2(

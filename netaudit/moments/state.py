@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from netaudit.moments import gaussian, kernels
 from netaudit.moments.kernels import Array, Kernel
 from netaudit.moments.views import Groups, apply, identity, permute_groups, reshape_groups, reshaped
+
+Signs: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -113,13 +115,15 @@ class Moments:
     """Modelled second moments of a tensor.
 
     ``offset`` is a known additive constant that the kernel leaves out: an attention mask (-inf) or bias, which softmax needs
-    as it is. ``positive`` says that every entry is known to be positive: its law is then taken as log-normal.
+    as it is. ``positive`` says that every entry is known to be positive: its law is then taken as log-normal; ``positive_at`` says so
+    by segment where only some are (``signs.py``).
     """
 
     view: View
     own_curve: Curve | None = None
     offset: NDArray[np.float64] | None = None
     positive: bool = False
+    positive_at: Signs | None = None
 
     @property
     def kernel(self) -> Kernel:
@@ -137,6 +141,16 @@ class Moments:
         if self.own_curve is not None:
             return self.own_curve
         return Curve(Law(self.kernel, self.positive))
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the tensor is modelled as Gaussian: its own root, or an affine function of one."""
+        return self.own_curve is None or (self.own_curve.bent is None and not self.own_curve.law.positive)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all entries are one known number."""
+        return self.offset is None and self.mean_square <= self.mean**2
 
     @property
     def mean_square(self) -> float:

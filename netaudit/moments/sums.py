@@ -8,13 +8,13 @@ a tenth, block after block.
 
 from __future__ import annotations
 
-from math import erf
+from collections.abc import Sequence
 
 import numpy as np
 
 from netaudit.moments import gaussian, kernels
 from netaudit.moments.cotangent import Cotangent, Slope, Term
-from netaudit.moments.gaussian import GRID, WEIGHTS
+from netaudit.moments.gaussian import GRID, QUANTILES, WEIGHTS
 from netaudit.moments.kernels import Array, Kernel
 from netaudit.moments.state import Curve, Law, Moments, View
 
@@ -26,30 +26,68 @@ MAX_SEGMENTS = 8
 """A law is found for each segment; with more of them the sum is taken as Gaussian."""
 _TAIL = 3.5
 _RHO = np.linspace(-1.0, 1.0, 201)
-_QUANTILES = np.array([0.5 * (1.0 + erf(z / 2**0.5)) for z in GRID])
 
 
 def law_of_sum(x: Moments, y: Moments, sign: float, total: Kernel) -> Curve | None:
     """``x + sign y`` as an increasing function of a Gaussian with kernel ``total``; None where both are Gaussian themselves."""
-    if (x.own_curve is None and y.own_curve is None) or _is_fine(total):
+    for one, constant, factor, shift in ((x, y, 1.0, sign), (y, x, sign, 1.0)):
+        if constant.is_constant and one.sizes == total.sizes:  # a bias or a branch that is still zero: nothing is added
+            return one.curve.scaled(factor).shifted(shift * constant.mean)
+    if (x.is_gaussian and y.is_gaussian) or _is_fine(total):
         return None
-    for one, other, factor in ((x, sign * y.mean, 1.0), (y, x.mean, sign)):
-        constant = y if one is x else x
-        if constant.mean_square <= constant.mean**2 and one.sizes == total.sizes:  # a branch that is still zero: nothing is added
-            return Curve(one.curve.law, factor * one.curve.values + other)
     left, right = (_values(m, total) for m in (x, y))
     if left is None or right is None:
         return None
-    diagonal = total.diagonal()
-    shape = np.broadcast_shapes(left.shape[:-1], right.shape[:-1], diagonal.shape, total.mean.shape)
-    if any(n > 1 and not total.varies(a) for a, n in enumerate(shape)):
-        return None
+    shape = np.broadcast_shapes(left.shape[:-1], right.shape[:-1])
     left, right = (np.broadcast_to(a, (*shape, GRID.size)) for a in (left, right))
-    diagonal, mean = np.broadcast_to(diagonal, shape), np.broadcast_to(total.mean, shape)
     values = np.empty((*shape, GRID.size))
     for index in np.ndindex(shape):
-        values[index] = _matched(_quantiles(left[index], sign * right[index]), float(mean[index]), float(diagonal[index]))
+        values[index] = _quantiles(left[index], sign * right[index])
+    return with_shape(values, total)
+
+
+def with_shape(values: Array, total: Kernel) -> Curve | None:
+    """An increasing function of a Gaussian, of the shape that ``values`` have on the grid, with the moments ``total``."""
+    diagonal = total.diagonal()
+    shape = np.broadcast_shapes(values.shape[:-1], diagonal.shape, total.mean.shape)
+    if any(n > 1 and not total.varies(a) for a, n in enumerate(shape)):
+        return None
+    values = np.broadcast_to(values, (*shape, GRID.size)).copy()
+    diagonal, mean = np.broadcast_to(diagonal, shape), np.broadcast_to(total.mean, shape)
+    for index in np.ndindex(shape):
+        values[index] = _matched(values[index], float(mean[index]), float(diagonal[index]))
     return Curve(Law(_root(values, total)), values)
+
+
+def law_of_normalised(x: Moments, over: Sequence[int], out: Kernel, *, centred: bool) -> Curve | None:
+    """The law of ``(x - mean) / s`` over axes: the shape of ``x`` within one group, groups together; None where ``x`` is Gaussian.
+
+    What the entries of a group share, a share ``r`` of the variance of the root, is not seen within it: ``x = f(g)`` is, given
+    ``g = sqrt(r) u + sqrt(1 - r) v`` with ``u`` of the group, a function of ``v`` of mean 0 and mean square 1.
+    """
+    law = x.curve.law
+    if x.is_gaussian or law.positive or law.kernel.sizes != x.sizes or _is_fine(out) or any(len(law.kernel.cuts[a]) > 1 for a in over):
+        return None
+    pairs = tuple(slice(-1, None) if a in over else slice(0, len(cut)) for a, cut in enumerate(law.kernel.cuts))
+    values, shares = x.curve.values, np.clip(law.correlations[pairs], 0.0, 1.0)
+    shape = np.broadcast_shapes(values.shape[:-1], shares.shape)
+    values, shares = np.broadcast_to(values, (*shape, GRID.size)), np.broadcast_to(shares, shape)
+    result = np.empty((*shape, GRID.size))
+    for index in np.ndindex(shape):
+        result[index] = _within_groups(values[index], float(shares[index]), centred)
+    return with_shape(result, out)
+
+
+FEEBLE = 0.05
+"""Groups spread less than this share of the widest are left at 0: what varies in them are entries so rare that a real group has none."""
+
+
+def _within_groups(values: Array, share: float, centred: bool) -> Array:
+    """The quantiles, at the grid's, of values that are normalised group by group."""
+    parts = gaussian.groups(values, share)
+    parts = parts - gaussian.expectation(parts)[:, None] if centred else parts
+    size = np.sqrt(gaussian.expectation(parts * parts))[:, None]
+    return gaussian.quantiles_over_groups(np.divide(parts, size, out=np.zeros_like(parts), where=size > FEEBLE * size.max()))
 
 
 def _is_fine(kernel: Kernel) -> bool:
@@ -78,7 +116,7 @@ def _quantiles(x: Array, y: Array) -> Array:
     order = np.argsort(y, kind="stable")
     below = np.cumsum(WEIGHTS[order]) - 0.5 * WEIGHTS[order]
     levels = np.interp(np.subtract.outer(sums, x[FEW]), y[order], below, left=0.0, right=1.0) @ weights
-    values = np.interp(_QUANTILES, levels, sums)
+    values = np.interp(QUANTILES, levels, sums)
     inside = np.abs(GRID) <= _TAIL
     low, high = int(np.argmax(inside)), int(GRID.size - 1 - np.argmax(inside[::-1]))
     span = 50  # half a unit of the grid, for the slope at the ends
@@ -127,7 +165,9 @@ def handed_back(g: Cotangent, total: Curve, x: Moments, y: Moments, sign: float)
     ``h(x)^2 = E[S(x + sign y)^2 | x]`` over y. The term keeps the kernel of S as it is, divided by that of ``h``, and carries ``h``
     on: a later slope on ``x``'s root then multiplies ``h`` point by point.
     """
-    if x.own_curve is None or x.sizes != g.sizes or not any(term.slope is not None and term.slope.law is total.law for term in g.terms):
+    if total.law is x.curve.law or x.is_constant or x.is_gaussian or x.sizes != g.sizes:
+        return g
+    if not any(term.slope is not None and term.slope.law is total.law for term in g.terms):
         return g
     return Cotangent(tuple(_on_operand(term, total, x, y, sign) for term in g.terms), g.euler)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from netaudit.moments import algebra, attention, extreme, joins, normalise
+from netaudit.moments import algebra, attention, extreme, joins, normalise, products
 from netaudit.moments import pointwise as scalar
 from netaudit.moments.cotangent import Cotangent, accumulate
 from netaudit.moments.kernels import Array
@@ -34,7 +34,7 @@ class Var:
         return self.moments.sizes
 
     def __mul__(self, other: Var) -> Var:
-        return _node(algebra.mul(self.moments, other.moments), self, other)
+        return _node(products.mul(self.moments, other.moments), self, other)
 
     def __add__(self, other: Var) -> Var:
         return _node(algebra.add(self.moments, other.moments), self, other)

@@ -42,7 +42,7 @@ from netaudit.intake.lower import lower
 from netaudit.intake.subject import Subject
 from netaudit.intake.trace import trace
 from netaudit.intake.weights import Assumed, leaves
-from netaudit.moments import algebra, normalise
+from netaudit.moments import algebra, normalise, pointwise, products
 from netaudit.pack import Catalog, installed
 from netaudit.probe import measured_gradients
 
@@ -50,6 +50,9 @@ ZERO = 1e-4
 ABLATIONS: Mapping[str, tuple[Any, str, Callable[..., Any]]] = {
     "law-of-sums": (algebra, "law_of_sum", lambda *_: None),
     "joint-masks": (algebra, "handed_back", lambda g, *_: g),
+    "law-of-multiples": (products, "law_of_multiple", lambda *_: None),
+    "law-of-normalised": (normalise, "law_of_normalised", lambda *_, **__: None),
+    "orthogonal-to-activation": (pointwise, "without_direction", lambda _, back, *__: back),
     "tangential": (normalise, "tangential", lambda g, *_: g),
     "uses-in-series": (flow_module, "_coherence", lambda _: 0.0),
     "sampled-backward": (functions, "backward_is_derivative", lambda *_: False),

@@ -110,3 +110,34 @@ def test_a_mean_that_is_not_taken_out_does_not_fluctuate() -> None:
     unit = independent((rows, size), 1.0, np.sqrt(0.5))
     found = tangential(independent((rows, size)), unit, (1,)).mean_square / 2.0
     assert found == pytest.approx(float((back * back).mean()), rel=0.01)
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(share=st.floats(0.0, 0.7), bias=st.floats(-0.5, 0.5))
+def test_a_normalised_tensor_keeps_the_shape_it_has_within_a_group(share: float, bias: float) -> None:
+    """``relu(norm(relu(x)))`` for columns that share a part: relu leaves more of a skew tensor than of a Gaussian one."""
+    rng = np.random.default_rng(0)
+    moments = correlated(rng, share, bias)[1]
+    found = record(lambda a: relu(relu(a).normalise((0,), 1e-9)), moments).out.kernel
+    sampled = []
+    for _ in range(12):
+        x = np.maximum(
+            bias + np.sqrt(share) * rng.standard_normal(COLUMNS) + np.sqrt(1 - share) * rng.standard_normal((2000, COLUMNS)), 0.0
+        )
+        x -= x.mean(0)
+        sampled.append(from_array(np.maximum(x / np.maximum(np.sqrt((x * x).mean(0)), 1e-6), 0.0)))
+    agrees(found, sampled, 0.02)
+
+
+def test_a_branch_of_a_normalised_skew_tensor_makes_the_sum_skew() -> None:
+    """``relu(norm(relu(x)) + y)``: a BatchNorm beside convolutions, in front of an activation."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 1_000_000))
+    unit = np.maximum(x, 0.0)
+    unit = (unit - unit.mean()) / unit.std()
+    left = np.maximum(unit + y, 0.0)
+    normal = of(independent((4000, COLUMNS)))
+    found = record(lambda a, b: relu(relu(a).normalise((0,), 1e-9) + b), normal, normal).out
+    assert found.mean_square == pytest.approx(float((left**2).mean()), rel=0.01)
+    assert found.variance == pytest.approx(float(left.var()), rel=0.01)
+    assert found.mean_square > 1.05  # of a Gaussian of variance 2 relu leaves 1

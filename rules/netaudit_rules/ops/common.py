@@ -198,7 +198,7 @@ def axis_of(node: Node, rank: int, name: str = "dim", default: int = 0) -> int:
 
 def known(array: NDArray[np.float64]) -> Var:
     """A known array in a model."""
-    return Var(moments_of(from_array(array)))
+    return Var(moments_of(from_array(array), positive=bool(array.size) and float(array.min()) > 0.0))
 
 
 def first_slots(node: Node, effect: Effect) -> Effect:
