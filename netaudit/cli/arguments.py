@@ -21,6 +21,14 @@ Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", help="x=f32[8,3,224,224] or ids=i64[2,128]<50257>. May be repeated.", metavar="SPEC"),
 ]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="A batch of real inputs: .pt, .safetensors or .npz with a tensor, a tuple of them, or a dict by names of forward().",
+        metavar="PATH",
+    ),
+]
 InputRange = Annotated[
     list[str] | None,
     typer.Option(

@@ -10,7 +10,7 @@ import typer
 
 from . import completion, probing, training
 from .app import CLEAN, FINDINGS, INCOMPLETE, INTERRUPTED, app
-from .arguments import Args, InputRange, Inputs, Meta, Mode, Quiet, Seed, ShowFull, Targets, Timeout, Verbose, Weights
+from .arguments import Args, Data, InputRange, Inputs, Meta, Mode, Quiet, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, share, subjects, targets_of, words
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def check(
     targets: Targets = None,
     arg: Args = None,
     input: Inputs = None,
+    data: Data = None,
     input_range: InputRange = None,
     weights: Weights = None,
     meta: Meta = False,
@@ -130,7 +131,7 @@ def check(
         raise_internal=verbose,
     )
     selected(catalog, settings)  # an unknown rule is said before anything is built
-    options = load_options(config, arg, input, weights, seed, meta=meta)
+    options = load_options(config, arg, input, weights, seed, meta=meta, data=data)
     with probing.progress() as tell:
         if probe:
             wanted = probing.probing(tell, seed, device=device, dtype=dtype, memory=probe_memory, downgrade=downgrade)

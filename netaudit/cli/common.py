@@ -37,18 +37,32 @@ def packs(*, checks_only: bool = False) -> Catalog:
 
 
 def load_options(
-    config: Config, arg: Sequence[str] | None, inputs: Sequence[str] | None, weights: str | None, seed: int, *, meta: bool = False
+    config: Config,
+    arg: Sequence[str] | None,
+    inputs: Sequence[str] | None,
+    weights: str | None,
+    seed: int,
+    *,
+    meta: bool = False,
+    data: str | None = None,
 ) -> Options:
-    """How targets are to be loaded."""
+    """How targets are to be loaded.
+
+    Raises:
+        ConfigError: the seed is too large, or inputs are given twice.
+    """
     from netaudit.intake.build import parse_args
     from netaudit.intake.subject import Options
 
     if not -(2**63) <= seed < 2**63:
         raise ConfigError(f"--seed {seed} is too large", "torch takes 64 bits")
+    if data is not None and inputs:
+        raise ConfigError("--data and --input both say what goes in", "leave out one of the two")
     name = config.path.name if config.path is not None else "pyproject.toml"
     return Options(
         args=parse_args(arg or []),
         inputs=tuple(inputs or ()),
+        data=data,
         weights=weights,
         seed=seed,
         config=config.targets,

@@ -12,7 +12,7 @@ import typer
 from netaudit.errors import ConfigError
 
 from .app import CLEAN, INCOMPLETE, app
-from .arguments import Args, InputRange, Inputs, Meta, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
+from .arguments import Args, Data, InputRange, Inputs, Meta, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .common import configuration, input_ranges, load_options, one_of, packs, subjects, targets_of
 
 HEADS = ("loss", "unit", "ce")
@@ -23,6 +23,7 @@ def forecast(
     targets: Targets = None,
     arg: Args = None,
     input: Inputs = None,
+    data: Data = None,
     input_range: InputRange = None,
     input_stats: Annotated[
         str | None,
@@ -61,7 +62,7 @@ def forecast(
     found = []
     for target in targets_of(targets, config):
         for value, given in _variants(sweep, arg):
-            options = load_options(config, given, input, weights, seed, meta=meta)
+            options = load_options(config, given, input, weights, seed, meta=meta, data=data)
             found += [replace(one, variant=value) for one in _forecast(target, options, settings, measure, timeout)]
     if output == "json":
         sys.stdout.write(report.document(found, timings=verbose))

@@ -10,7 +10,7 @@ import typer
 
 from . import probing
 from .app import CLEAN, INCOMPLETE, INTERRUPTED, app
-from .arguments import Args, InputRange, Inputs, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
+from .arguments import Args, Data, InputRange, Inputs, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .check import audited, reported
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, targets_of, words
 
@@ -20,6 +20,7 @@ def probe(
     targets: Targets = None,
     arg: Args = None,
     input: Inputs = None,
+    data: Data = None,
     input_range: InputRange = None,
     weights: Weights = None,
     seed: Seed = 0,
@@ -46,7 +47,7 @@ def probe(
     settings = Settings(
         mode=one_of("--mode", mode or config.mode, ("train", "eval")), ranges=input_ranges(input_range), raise_internal=verbose
     )
-    options = load_options(config, arg, input, weights, seed)
+    options = load_options(config, arg, input, weights, seed, data=data)
     with probing.progress() as tell:
         wanted = probing.probing(
             tell,

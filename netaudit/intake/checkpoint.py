@@ -66,17 +66,26 @@ def _read(path: Path) -> Mapping[str, object] | Stored:
     raise TargetError(f"{shown(path)} is not a checkpoint that netaudit reads", f"known: {known}")
 
 
-def _pickled(path: Path) -> Mapping[str, object]:
-    """The state dict in a file of ``torch.save``, read by torch's safe unpickler."""
+def unpickled(path: Path, advice: str) -> object:
+    """What a file of ``torch.save`` holds, read by torch's safe unpickler, which runs no code; on the CPU.
+
+    Raises:
+        TargetError: it is damaged, or holds what only code could make: ``advice`` says what to do then.
+    """
     try:
         data: object = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged pickle raises is anything
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         if code:
-            hint = "loading it would run code: save model.state_dict(), best with safetensors"
-            raise TargetError(f"{shown(path)} holds more than tensors: {code[1]}", hint) from error
+            raise TargetError(f"{shown(path)} holds more than tensors: {code[1]}", advice) from error
         # torch's own message advises to switch the safe unpickler off
         raise TargetError(f"{shown(path)} is damaged, or not of torch.save", "was it copied completely?") from error
+    return data
+
+
+def _pickled(path: Path) -> Mapping[str, object]:
+    """The state dict in a file of ``torch.save``."""
+    data = unpickled(path, "loading it would run code: save model.state_dict(), best with safetensors")
     inner = [data[key] for key in _NESTED if isinstance(data, Mapping) and isinstance(data.get(key), Mapping)]
     state = inner[0] if inner else data
     if not isinstance(state, Mapping) or not any(isinstance(value, torch.Tensor) for value in state.values()):

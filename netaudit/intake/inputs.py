@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from inspect import Signature
+from pathlib import Path
 
 import torch
 from torch.utils import _pytree as pytree
 
 from netaudit.errors import TargetError
-from netaudit.intake import guess, hf, zoo
+from netaudit.intake import data, guess, hf, zoo
 from netaudit.intake.files import hook
 from netaudit.intake.signatures import misfit, positional, required, shown_signature, signature_of
 from netaudit.intake.spec import Spec, draw, parse_specs
 from netaudit.intake.subject import Built, Inputs, Options
-from netaudit.intake.usercode import kind_of, reseed, user_code
+from netaudit.intake.usercode import kind_of, reseed, shown, user_code
 
 _SYNTAX = "give them with --input NAME=f32[8,32], or define example_inputs()"
 
@@ -23,14 +24,15 @@ _SYNTAX = "give them with --input NAME=f32[8,32], or define example_inputs()"
 def choose(built: Built, options: Options) -> Inputs:
     """The batch of the first source that has one; whatever the source, it fits the signature of ``forward``.
 
-    The order: ``--input`` or the configuration, ``example_inputs()``, the program's own, ``example_input_array``,
+    The order: ``--data``, ``--input`` or the configuration, ``example_inputs()``, the program's own, ``example_input_array``,
     ``dummy_inputs``, what is known of models of the zoos, a guess from the first layer. Only a guess runs the model.
 
     Raises:
         TargetError: a source fails, its batch does not fit ``forward``, or there is none.
     """
     found = (
-        _from_specs(built, options)
+        _from_data(built, options)
+        or _from_specs(built, options)
         or _from_file(built, options)
         or _from_program(built)
         or _from_attribute(built, "example_input_array")
@@ -42,11 +44,28 @@ def choose(built: Built, options: Options) -> Inputs:
     return found
 
 
+def _from_data(built: Built, options: Options) -> Inputs | None:
+    """The batch of a file, in the form of ``example_inputs()`` where a loss will take it."""
+    if options.data is None:
+        return None
+    if built.program is not None:
+        raise TargetError(f"{built.id} is a program, which comes with its inputs", "leave out --data")
+    source = f"--data {shown(options.data)}"
+    found = _spread(data.read(Path(options.data)), source, source)
+    _check(built, found)
+    return _for_loss(built, found, options)
+
+
 def _from_specs(built: Built, options: Options) -> Inputs | None:
     if not options.inputs:
         return None
     found = _drawn(parse_specs(options.inputs), options.seed, options.inputs_from)
     _check(built, found)
+    return _for_loss(built, found, options)
+
+
+def _for_loss(built: Built, found: Inputs, options: Options) -> Inputs:
+    """The inputs with the batch as the file's ``loss`` takes it, if there is one."""
     example = _example(built, options.seed) if built.origin and hook(built.origin, "loss") else None
     return replace(found, given=_formed_like(example, found, signature_of(built.model.forward)))
 

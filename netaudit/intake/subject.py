@@ -42,13 +42,15 @@ class Entry(Protocol):
 class Options:
     """How a target is to be loaded.
 
-    ``args`` go to the factory, ``inputs`` are input specifications (``x=f32[8,32]``), ``config`` is the table of named
+    ``args`` go to the factory, ``inputs`` are input specifications (``x=f32[8,32]``), ``data`` is a file of
+    real ones, which goes before them, ``config`` is the table of named
     targets. ``inputs_from`` says who gave ``inputs``, ``config_name`` which file ``config`` was read from. ``meta``: large
     parameters hold no values.
     """
 
     args: Mapping[str, object] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
+    data: str | None = None
     weights: str | None = None
     seed: int = 0
     config: Mapping[str, Entry] = field(default_factory=dict)

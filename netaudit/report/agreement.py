@@ -15,7 +15,11 @@ def agreement(target: TargetReport, found: Measured) -> Iterator[str]:
     """Where it was measured, what became of the findings, of the bounds and of the forecast, and what was not measured."""
     counts = Counter(f.verdict for f in target.findings)
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-    where = f"probe ({found.device}, {found.dtype}, seed {', '.join(map(str, found.seeds))})" if found.dtype else f"probe ({found.device})"
+    where = (
+        f"probe ({found.device}, {found.dtype}, seed {', '.join(map(str, found.seeds))}, inputs from {found.inputs})"
+        if found.dtype
+        else f"probe ({found.device})"
+    )
     bounds = f"{found.bounds} proved bounds held" if found.bounds and not found.violations else ""
     parts = [f"findings: {said}" if said else "", bounds, _forecast("activations", found.values), _forecast("gradients", found.gradients)]
     shown = " · ".join(part for part in parts if part)
