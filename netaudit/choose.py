@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from .check import Check
@@ -38,6 +38,17 @@ class Selection(Protocol):
     @property
     def preview(self) -> bool:
         """Whether rules run that are not settled yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A selection as a plain value."""
+
+    select: tuple[str, ...] = ()
+    extend_select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    preview: bool = False
 
 
 def selected(catalog: Catalog, chosen: Selection) -> tuple[Check, ...]:

@@ -1,9 +1,12 @@
-"""One thread: these matrices are small, and threads waiting for each other cost more than they bring."""
+"""One thread: these matrices are small, and threads waiting for each other cost more than they bring. No cache."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch
+
+os.environ["NETAUDIT_NO_CACHE"] = "1"  # what is tested is this code; the tests of the cache take it off
 
 
 @pytest.fixture(autouse=True, scope="session")

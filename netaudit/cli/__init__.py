@@ -13,11 +13,11 @@ import typer
 
 from netaudit.errors import NetauditError
 
-from . import certify, check, forecast, plot, probe, show
+from . import certify, check, clean, forecast, plot, probe, show
 from .app import CLEAN, INTERRUPTED, USAGE, app
 from .streams import keep_stdout_for_results
 
-__all__ = ["app", "certify", "check", "forecast", "main", "plot", "probe", "show"]
+__all__ = ["app", "certify", "check", "clean", "forecast", "main", "plot", "probe", "show"]
 
 
 def main() -> NoReturn:
@@ -33,7 +33,7 @@ def _run(arguments: Sequence[str]) -> int:
     """Run with errors turned into one line and an exit code; tracebacks only with --verbose."""
     verbose = "--verbose" in arguments or "-v" in arguments
     try:
-        code = app(args=list(arguments), standalone_mode=False, prog_name="netaudit")
+        code = app(args=list(arguments), standalone_mode=False, prog_name="netaudit", obj=tuple(arguments))
         sys.stdout.flush()
         return code if isinstance(code, int) else CLEAN
     except typer.Exit as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,14 +14,17 @@ from . import completion, probing, training
 from .app import CLEAN, FINDINGS, INCOMPLETE, INTERRUPTED, app
 from .arguments import Args, Data, InputRange, Inputs, Meta, Mode, Quiet, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, share, subjects, targets_of, words
+from .kept import CacheDir, Kept, NoCache, kept
 
 if TYPE_CHECKING:
+    from netaudit.choose import Selection
     from netaudit.finding import Report, TargetReport
     from netaudit.pack import Catalog
 
 
 @app.command()
 def check(
+    ctx: typer.Context,
     targets: Targets = None,
     arg: Args = None,
     input: Inputs = None,
@@ -86,21 +91,36 @@ def check(
     probe_memory: probing.Memory = None,
     downgrade: probing.Downgrade = True,
     preview: Annotated[bool, typer.Option("--preview", help="Run rules that are not settled yet.")] = False,
+    no_cache: NoCache = False,
+    cache_dir: CacheDir = None,
     timeout: Timeout = 600,
     full: ShowFull = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
     """Audit models: trace, forecast gradients, prove bounds, report what stands in the way of training."""
-    from netaudit.audit import Settings  # torch is imported below this line only
-    from netaudit.choose import agreed, selected, unused_overrides
+    from netaudit.choose import Chosen, selected
     from netaudit.suppress import Override
 
     config = configuration()
-    catalog = packs()
     outputs = [parsed_output(o) for o in (output or config.output or ("full",))]
     least = share("--min-coverage", config.min_coverage if min_coverage is None else min_coverage)
     level = one_of("--fail-level", fail_level or config.fail_level, ("error", "warning", "info"))
+    cache = kept(ctx, config, cache_dir, off=no_cache or verbose or probe)
+    after = After(outputs, least, level, exit_zero or config.exit_zero, full, quiet, verbose, seed)
+    known = cache.reports(targets_of(targets, config))
+    if known is not None:
+        asked = Chosen(
+            words(select) or config.select,
+            (*words(extend_select), *config.extend_select),
+            (*words(ignore), *config.ignore),
+            tuple(Override(o.module, o.ignore) for o in config.overrides),
+            preview or config.preview,
+        )
+        return _told(known, packs(checks_only=True), asked, cache, after)
+    from netaudit.audit import Settings  # torch is imported below this line only
+
+    catalog = packs()
     settings = Settings(
         mode=one_of("--mode", mode or config.mode, ("train", "eval")),
         select=words(select) or config.select,
@@ -132,14 +152,39 @@ def check(
     )
     selected(catalog, settings)  # an unknown rule is said before anything is built
     options = load_options(config, arg, input, weights, seed, meta=meta, data=data)
+    found = []
     with probing.progress() as tell:
         if probe:
             wanted = probing.probing(tell, seed, device=device, dtype=dtype, memory=probe_memory, downgrade=downgrade)
             settings = replace(settings, probe=wanted)
-        found = [one for target in targets_of(targets, config) for one in audited(target, options, catalog, settings, timeout)]
-    whole = reported(agreed(found), catalog, seed, least, unused_overrides(found, catalog, settings))
-    emit(whole, outputs, full=full, timings=verbose, quiet=quiet)
-    return _exit_code(whole, level, exit_zero=exit_zero or config.exit_zero)
+        for target in targets_of(targets, config):
+            found += cache.audited(target, partial(audited, target, options, catalog, settings, timeout), catalog.packs)
+    return _told(found, catalog, settings, cache, after)
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """What is done with reports: where they go, and what the exit code is made of."""
+
+    outputs: Sequence[tuple[str, Path | None]]
+    min_coverage: float
+    level: str
+    exit_zero: bool
+    full: bool
+    quiet: bool
+    timings: bool
+    seed: int
+
+
+def _told(found: Sequence[TargetReport], catalog: Catalog, asked: Selection, cache: Kept, after: After) -> int:
+    """Write the report of a run, and keep it for the next one."""
+    from netaudit.choose import agreed, unused_overrides
+
+    whole = reported(agreed(found), catalog, after.seed, after.min_coverage, unused_overrides(found, catalog, asked), cache.torch)
+    texts = emit(whole, after.outputs, full=after.full, timings=after.timings, quiet=after.quiet)
+    code = _exit_code(whole, after.level, exit_zero=after.exit_zero)
+    cache.keep(whole, texts, code)
+    return code
 
 
 def audited(target: str, options: Any, catalog: Catalog, settings: Any, timeout: int) -> list[TargetReport]:
@@ -150,14 +195,18 @@ def audited(target: str, options: Any, catalog: Catalog, settings: Any, timeout:
         return [audit_subject(subject, catalog, settings) for subject in found]
 
 
-def reported(audited: Sequence[TargetReport], catalog: Catalog, seed: int, min_coverage: float, idle: tuple[str, ...]) -> Report:
-    """The report of a run."""
-    import torch
-
+def reported(
+    audited: Sequence[TargetReport], catalog: Catalog, seed: int, min_coverage: float, idle: tuple[str, ...], version: str = ""
+) -> Report:
+    """The report of a run; ``version`` of torch: that of the cache, when every target comes from there; empty when torch is loaded."""
     from netaudit import __version__
     from netaudit.finding import Report
 
-    return Report(tuple(audited), __version__, torch.__version__, catalog.packs, seed, min_coverage, idle)
+    if not version:
+        import torch
+
+        version = torch.__version__
+    return Report(tuple(audited), __version__, version, catalog.packs, seed, min_coverage, idle)
 
 
 def _exit_code(report: Report, level: str, *, exit_zero: bool) -> int:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from netaudit.cache.store import replaced
 from netaudit.errors import ConfigError, DeadlineError, TargetError, did_you_mean
 
 if TYPE_CHECKING:
@@ -186,10 +187,13 @@ def parsed_output(text: str) -> tuple[str, Path | None]:
     return name, path
 
 
-def emit(report: Report, outputs: Sequence[tuple[str, Path | None]], *, full: bool, timings: bool, quiet: bool) -> None:
-    """Write a report in every format asked for."""
+def emit(
+    report: Report, outputs: Sequence[tuple[str, Path | None]], *, full: bool, timings: bool, quiet: bool
+) -> list[tuple[str | None, str]]:
+    """Write a report in every format asked for; what was written, to which file or to standard output (None)."""
     from netaudit.report import FORMATS
 
+    texts = []
     for name, path in outputs:
         wanted = style(path, full=full, timings=timings, quiet=quiet)
         text = FORMATS[name](report, wanted)
@@ -197,9 +201,11 @@ def emit(report: Report, outputs: Sequence[tuple[str, Path | None]], *, full: bo
             sys.stdout.write(text)
         else:
             write(path, text)
+        texts.append((None if path is None else str(path), text))
         if name == "github":
             _add_to_job_summary(report, wanted)
     sys.stdout.flush()
+    return texts
 
 
 def _add_to_job_summary(report: Report, wanted: Style) -> None:
@@ -222,10 +228,8 @@ def write(path: Path, text: str) -> None:
     Raises:
         ConfigError: it cannot be written.
     """
-    temporary = path.with_name(path.name + ".tmp")  # never a half-written report
     try:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-        temporary.replace(path)
+        replaced(path, text.encode(errors="backslashreplace"))  # never a half-written report
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}", "write elsewhere") from error
 

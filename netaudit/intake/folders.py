@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from netaudit.cache.state import python_files
 from netaudit.errors import TargetError
 from netaudit.intake.usercode import failure
 
-_SKIPPED = {"__pycache__", "node_modules", "site-packages", "tests", "test"}
 _LIBRARIES = {"torch", "torchvision", "timm", "transformers", "lightning", "pytorch_lightning"}
 
 
@@ -24,21 +23,7 @@ def model_files(folder: Path) -> tuple[Path, ...]:
     Raises:
         TargetError: a file cannot be parsed.
     """
-    return tuple(path for path in sorted(_python_files(folder)) if _may_hold_model(path))
-
-
-def _python_files(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not _is_skipped(Path(place), name)]
-        yield from (Path(place, name) for name in files if name.endswith(".py") and not _is_test(name))
-
-
-def _is_skipped(place: Path, name: str) -> bool:
-    return name in _SKIPPED or name.startswith(".") or (place / name / "pyvenv.cfg").exists()
-
-
-def _is_test(name: str) -> bool:
-    return name.startswith((".", "test_")) or name.endswith("_test.py") or name == "conftest.py"
+    return tuple(path for path in map(folder.joinpath, python_files(folder)) if _may_hold_model(path))
 
 
 def _may_hold_model(path: Path) -> bool:
