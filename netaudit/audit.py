@@ -182,7 +182,7 @@ def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> Tar
         findings=judged.findings,
         suppressed=judged.suppressed,
         spent=judged.spent,
-        problems=judged.problems,
+        problems=(*_unjudged(analysis), *judged.problems),
         nodes=node_rows(analysis.facts, analysis.flow),
         params=param_rows(analysis.facts, analysis.flow),
         heads=analysis.graph.heads,
@@ -192,6 +192,12 @@ def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> Tar
         return report
     known = Known(analysis.subject, analysis.lowered, analysis.facts, analysis.flow, training, settings.mode)
     return probed(report, known, settings.probe)
+
+
+def _unjudged(analysis: Analysis) -> tuple[str, ...]:
+    """That a loss was given and not traced: the gradients start elsewhere then, and no rule has seen it."""
+    lost = analysis.subject.loss is not None and analysis.graph.loss is None
+    return ("the loss did not trace: gradients start at the outputs, and no rule has judged the loss",) if lost else ()
 
 
 def _not_traced(target: str, error: NetauditError) -> Finding:

@@ -75,7 +75,7 @@ def _tried(finding: Finding, remedy: Remedy, bench: Bench, before: Sequence[Find
         return [remedy]
     facts, now, later = bench.sweep(graph, leaves)
     audit = replace(bench.audit, facts=facts, flow=now, later=later)
-    sizes = _Sizes(_sensitivities(bench.audit, remedy.about), _sensitivities(audit, remedy.about))
+    sizes = _Sizes(_sensitivities(bench.audit, remedy.about), _sensitivities(audit, remedy.about), _largest(finding))
     after, problems = bench.judge(audit)
     if None in sizes.after or problems:
         return [remedy]
@@ -111,39 +111,45 @@ def _sensitivities(audit: Audit, params: Sequence[str]) -> tuple[float | None, .
     return tuple(best_sensitivity(audit.flow, audit.later, name) for name in params)
 
 
+def _largest(finding: Finding) -> float:
+    """log10 of the largest S that is healthy: a finding about an S that is too large has the limit of its parameter."""
+    known = finding.evidence
+    return EXPLODING if known.quantity != "S" or known.threshold is None else max(EXPLODING, known.threshold)
+
+
 @dataclass(frozen=True, slots=True)
 class _Sizes:
-    """log10 of S of the parameters that a remedy is about, as they are and after it."""
+    """log10 of S of the parameters that a remedy is about, as they are and after it, and the most that is healthy."""
 
     before: tuple[float | None, ...]
     after: tuple[float | None, ...]
+    largest: float = EXPLODING
 
     @property
     def worst(self) -> Callable[[Sequence[float]], float]:
         """Least or largest: the one that was further beyond its limit."""
         known = _known(self.before)
-        return min if VANISHING - min(known) > max(known) - EXPLODING else max
+        return min if VANISHING - min(known) > max(known) - self.largest else max
 
     @property
     def better(self) -> bool:
         """Whether the S that is furthest beyond its limit comes nearer to it by more than the error of a forecast."""
-        return bool(self.before) and _furthest(self.after) < _furthest(self.before) - FORECAST_ERROR
+        return bool(self.before) and self._furthest(self.after) < self._furthest(self.before) - FORECAST_ERROR
+
+    def _furthest(self, sizes: Sequence[float | None]) -> float:
+        """The most decades that one of them lies outside the limits."""
+        return max((max(VANISHING - size, size - self.largest, 0.0) for size in _known(sizes)), default=0.0)
 
     @property
     def doubtful(self) -> bool:
         """Whether an S stays beyond the limit that it was beyond, if only by less than the error of a forecast."""
         if not self.after:
             return False
-        return self.worst(_known(self.after)) < VANISHING if self.worst is min else self.worst(_known(self.after)) > EXPLODING
+        return self.worst(_known(self.after)) < VANISHING if self.worst is min else self.worst(_known(self.after)) > self.largest
 
 
 def _known(sizes: Sequence[float | None]) -> list[float]:
     return [size for size in sizes if size is not None]
-
-
-def _furthest(sizes: Sequence[float | None]) -> float:
-    """The most decades that one of them lies outside the limits."""
-    return max((max(VANISHING - size, size - EXPLODING, 0.0) for size in _known(sizes)), default=0.0)
 
 
 def _outcome(code: str, remedy: Remedy, sizes: _Sizes, *, resolved: bool, appeared: Sequence[str]) -> str:

@@ -161,3 +161,68 @@ def test_a_sharp_pattern_of_positions_is_a_note() -> None:
 
 def test_sharp_logits_that_depend_on_the_input_are_not() -> None:
     assert severities("NA307", POSITIONS.format(logits="self.place @ x[:, :, :12]")) == [("warning", "saturated")]
+
+
+# inputs and losses that are broken --------------------------------------------------------------------------------------
+
+LINEAR = """
+def build():
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 4){cast})
+
+def example_inputs():
+    x = torch.randn(8, 12, 16)
+    x[0, 0, 0] = {value}
+    return x{inputs}
+"""
+
+
+@pytest.mark.parametrize(("value", "found"), [("float('nan')", True), ("float('inf')", False), ("0.0", False)])
+def test_nan_in_the_example_is_said(value: str, found: bool) -> None:
+    assert bool(severities("NA004", LINEAR.format(cast="", value=value, inputs=""))) == found
+
+
+def test_nan_that_the_model_replaces_is_not() -> None:
+    replacing = """
+    class Replacing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(16, 4)
+
+        def forward(self, x):
+            return self.head(torch.nan_to_num(x).mean(1))
+
+    def build():
+        return Replacing()
+
+    def example_inputs():
+        x = torch.randn(8, 12, 16)
+        x[0, 0, 0] = float("nan")
+        return x
+    """
+    assert severities("NA004", replacing) == []
+
+
+@pytest.mark.parametrize(
+    ("cast", "inputs", "found"), [("", ".double()", True), (").double(", "", True), ("", "", False), (").double(", ".double()", False)]
+)
+def test_a_product_of_two_dtypes_is_said(cast: str, inputs: str, found: bool) -> None:
+    assert bool(severities("NA005", LINEAR.format(cast=cast, value="0.0", inputs=inputs))) == found
+
+
+AUTOCAST = """
+class Cast(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(192, 4)
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.head(torch.relu(x.flatten(1).bfloat16()))
+
+def build():
+    return Cast()
+"""
+
+
+def test_autocast_casts_by_itself() -> None:
+    assert severities("NA005", AUTOCAST) == []

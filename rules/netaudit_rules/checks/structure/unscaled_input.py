@@ -15,7 +15,7 @@ LARGE, SMALL = 10.0, 1e-2
 """RMS of an input beyond which the usual initialisations, made for inputs of unit variance, do not fit."""
 
 
-@check("NA436", severity="info", needs={"graph", "inputs"})
+@check("NA436", severity="info", needs={"graph", "inputs"}, yields_to=("NA301",))
 def unscaled_input(audit: Audit) -> Iterator[Remark]:
     """An input whose scale is far from 1 reaches the first layer without normalisation.
 

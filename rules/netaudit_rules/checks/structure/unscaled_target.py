@@ -15,7 +15,7 @@ NOTICED, HARMFUL = 1.5, 3.0
 EXPLAINED = 1.0
 
 
-@check("NA437", severity="info", needs={"graph", "loss", "inputs"})
+@check("NA437", severity="info", needs={"graph", "loss", "inputs"}, yields_to=("NA301",))
 def unscaled_target(audit: Audit) -> Iterator[Remark]:
     """The targets of a regression are far larger than what the model puts out.
 
