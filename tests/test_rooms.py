@@ -18,9 +18,9 @@ PACK = ROOT / "rules" / "netaudit_rules"
 ROOMS = (
     "clock", "graph", "errors", "training", "change", "finding", "causes", "suppress", "check", "doubt", "claims", "moments", "signal",
     "effect", "verbs", "pack", "choose", "facts", "trust", "flow", "paths", "tables", "edit", "remedy", "config", "norms", "intake",
-    "certify", "probe", "audit", "report", "manual", "testing", "cli", "__main__",
+    "certify", "probe", "audit", "report", "results", "live", "integrations", "pytest_plugin", "manual", "testing", "cli", "__main__",
 )  # fmt: skip
-WITH_TORCH = {"norms", "intake", "certify", "probe", "audit", "testing"}
+WITH_TORCH = {"norms", "intake", "certify", "probe", "audit", "live", "integrations", "testing"}
 PRINTING = {"cli"}
 TOO_LONG = 300
 
