@@ -1,17 +1,23 @@
 """netaudit: a linter for the trainability of PyTorch models.
 
-Everything a pack needs is here. Names that bring numpy are loaded on first use: a rule can be explained without them.
+``audit``, ``certify`` and ``forecast`` take a model in hand. Everything a pack needs is here, too. Names that bring numpy or torch are
+loaded on first use: a rule can be explained without them.
 """
 
 from __future__ import annotations
 
+import random
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .change import Change, Normalised, Removed, Replaced, Rescaled, Residual, ScaledBranch, WithArg
 from .check import Audit, Check, Drop, Remark, check
 from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, doubts_of, error_of, ever_reached
 from .finding import Claim, Evidence, Remedy, Severity, Step
+from .errors import NetauditError
+from .finding import Evidence, Finding, Remedy, Severity, Step
 from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Unregistered, Where
 from .paths import Run, against_usual, backward_run, blocks, entry, forward_path, forward_run, rms
 from .training import Group, Optimizer, OptimizerKind, Schedule, Training, is_coupled, kind_of
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from .effect import UNKNOWN, ZERO, Effect, Jacobian, Kind, Pull, Tag, Transfer, modelled, primitive, transfer
     from .facts import Facts
     from .flow import Flow, Gradient
+    from .live import audit, certify, forecast
     from .moments import (
         MASKED,
         Cotangent,
@@ -37,11 +44,14 @@ if TYPE_CHECKING:
         unknown_cotangent,
     )  # fmt: skip
     from .moments import of as moments_of
+    from .results import Certified, FindingsError, Forecast, ParameterForecast, Report
     from .signal import Interval, RowNorm, Signal, WeightNorms, above, below, down, number, up
     from .verbs import elementwise, elementwise_on, isometry, selection, zero
 
 __version__ = "0.1.0"
 
+_FUNCTIONS = ("audit", "certify", "forecast")
+"""Functions of ``live``; rooms have the same names, and a room that is imported does not take the place of the function."""
 _ROOMS: dict[str, tuple[str, ...]] = {
     "facts": ("Facts",),
     "flow": (
@@ -76,6 +86,8 @@ _ROOMS: dict[str, tuple[str, ...]] = {
         "up",
     ),
     "effect": ("UNKNOWN", "ZERO", "Effect", "Jacobian", "Kind", "Pull", "Tag", "Transfer", "modelled", "primitive", "transfer"),
+    "results": ("Certified", "FindingsError", "Forecast", "ParameterForecast", "Report"),
+    "live": _FUNCTIONS,
     "verbs": ("elementwise", "elementwise_on", "isometry", "selection", "zero"),
 }
 _ALIASES = {"moments_of": ("moments", "of")}
@@ -90,6 +102,7 @@ __all__ = [
     "ZERO",
     "Arg",
     "Audit",
+    "Certified",
     "Change",
     "Check",
     "Claim",
@@ -98,7 +111,10 @@ __all__ = [
     "Effect",
     "Evidence",
     "Facts",
+    "Finding",
+    "FindingsError",
     "Flow",
+    "Forecast",
     "Gradient",
     "Graph",
     "Group",
@@ -107,18 +123,21 @@ __all__ = [
     "Kernel",
     "Kind",
     "Moments",
+    "NetauditError",
     "Node",
     "Normalised",
     "Operand",
     "Optimizer",
     "OptimizerKind",
     "ParamInfo",
+    "ParameterForecast",
     "Pull",
     "Ref",
     "Remark",
     "Remedy",
     "Removed",
     "Replaced",
+    "Report",
     "Rescaled",
     "Residual",
     "RowNorm",
@@ -139,10 +158,12 @@ __all__ = [
     "WithArg",
     "above",
     "against_usual",
+    "audit",
     "backward_run",
     "below",
     "best_sensitivity",
     "blocks",
+    "certify",
     "check",
     "constant",
     "cotangent",
@@ -153,6 +174,7 @@ __all__ = [
     "entry",
     "error_of",
     "ever_reached",
+    "forecast",
     "forward_path",
     "forward_run",
     "from_array",
@@ -182,9 +204,22 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'netaudit' has no attribute {name!r}")
     room, own = _HOMES[name]
+    state = random.getstate()
     value = getattr(import_module(f".{room}", __name__), own)
+    random.setstate(state)  # rich draws numbers while it is imported, and a program that trains must not see it
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """Importing ``netaudit.audit`` binds the room to its name here, where the function of this name is; that is left undone."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _FUNCTIONS or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

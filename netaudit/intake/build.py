@@ -55,7 +55,7 @@ def made(label: str, make: Callable[[], object], options: Options) -> nn.Module:
         model = make()
     if not isinstance(model, nn.Module):
         raise TargetError(f"{label} returned {kind_of(model)}, not a torch.nn.Module", "return the model itself")
-    return _uncompiled(model)
+    return uncompiled(model)
 
 
 def ready(label: str, model: nn.Module, options: Options) -> nn.Module:
@@ -66,7 +66,7 @@ def ready(label: str, model: nn.Module, options: Options) -> nn.Module:
     """
     if options.args:
         raise TargetError(f"{label} is built already: --arg does not reach it", "name its class or a factory instead")
-    return _uncompiled(model)
+    return uncompiled(model)
 
 
 def all_built(module: ModuleType, label: str, skip: frozenset[str], options: Options) -> tuple[list[Built], list[str]]:
@@ -124,7 +124,7 @@ def _is_part(candidate: Candidate, model: nn.Module, models: list[tuple[Candidat
     return False
 
 
-def _uncompiled(model: nn.Module) -> nn.Module:
+def uncompiled(model: nn.Module) -> nn.Module:
     """The model inside ``torch.compile(model)``, whose wrapper would put ``_orig_mod.`` before every name."""
     original = getattr(model, "_orig_mod", None)
     return original if isinstance(original, nn.Module) else model

@@ -40,7 +40,7 @@ def choose(built: Built, options: Options) -> Inputs:
         or _from_zoo(built, options)
         or _from_guess(built, options)
     )
-    _check(built, found)
+    refuse_misfit(built, found)
     return found
 
 
@@ -52,7 +52,7 @@ def _from_data(built: Built, options: Options) -> Inputs | None:
         raise TargetError(f"{built.id} is a program, which comes with its inputs", "leave out --data")
     source = f"--data {shown(options.data)}"
     found = _spread(data.read(Path(options.data)), source, source)
-    _check(built, found)
+    refuse_misfit(built, found)
     return _for_loss(built, found, options)
 
 
@@ -60,7 +60,7 @@ def _from_specs(built: Built, options: Options) -> Inputs | None:
     if not options.inputs:
         return None
     found = _drawn(parse_specs(options.inputs), options.seed, options.inputs_from)
-    _check(built, found)
+    refuse_misfit(built, found)
     return _for_loss(built, found, options)
 
 
@@ -156,6 +156,18 @@ def _from_guess(built: Built, options: Options) -> Inputs:
     return guess.guessed(built.model, built.id, names[0], options.seed)
 
 
+def given(built: Built, batch: object, source: str) -> Inputs:
+    """The batch that a caller has in hand.
+
+    Raises:
+        TargetError: it is nothing that ``forward`` can be called with.
+    """
+    if isinstance(batch, torch.Tensor | tuple | list | Mapping):
+        return _spread(batch, source, f"the {source} of {built.id}")
+    hint = "give a tensor, a tuple of arguments, or a dict of named ones; put a batch of another type in a tuple"
+    raise TargetError(f"the {source} of {built.id} are {kind_of(batch)}, which forward() cannot be called with", hint)
+
+
 def _spread(given: object, source: str, what: str) -> Inputs:
     """Read a batch as arguments: a tensor is one, a tuple or list several, a mapping named ones."""
     if isinstance(given, torch.Tensor):
@@ -175,8 +187,12 @@ def _given(args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
     return {**{str(index): value for index, value in enumerate(args)}, **kwargs}
 
 
-def _check(built: Built, found: Inputs) -> None:
-    """Compare with the signature of ``forward``: an error here says more than the one that calling it would raise."""
+def refuse_misfit(built: Built, found: Inputs) -> None:
+    """Compare with the signature of ``forward``: an error here says more than the one that calling it would raise.
+
+    Raises:
+        TargetError: the batch does not fit, or holds what a model cannot be traced with.
+    """
     signature = signature_of(built.model.forward)
     problem = misfit(signature, found.args, found.kwargs) if signature is not None else ""
     if problem and signature is not None:
