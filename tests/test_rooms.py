@@ -16,9 +16,9 @@ PACK = ROOT / "rules" / "netaudit_rules"
 
 # In this order: a room imports only rooms above it.
 ROOMS = (
-    "clock", "graph", "errors", "training", "change", "finding", "causes", "suppress", "check", "doubt", "claims", "moments", "signal",
-    "effect", "verbs", "pack", "choose", "facts", "trust", "flow", "paths", "tables", "edit", "remedy", "config", "cache", "norms",
-    "intake", "certify", "probe", "audit", "report", "manual", "testing", "cli", "__main__",
+    "clock", "graph", "errors", "training", "change", "finding", "causes", "baseline", "diff", "suppress", "check", "doubt", "claims",
+    "moments", "signal", "effect", "verbs", "pack", "choose", "facts", "trust", "flow", "paths", "tables", "edit", "remedy", "config",
+    "cache", "norms", "intake", "certify", "probe", "audit", "report", "manual", "testing", "cli", "__main__",
 )  # fmt: skip
 WITH_TORCH = {"norms", "intake", "certify", "probe", "audit", "testing"}
 PRINTING = {"cli", "__main__"}
