@@ -96,6 +96,7 @@ class Config(_Table):
     min_coverage: Annotated[float, Field(ge=0, le=1)] = 1.0
     mode: Literal["train", "eval"] = "train"
     output: Words = ()
+    baseline: str | None = None
     targets: dict[str, TargetConfig] = Field(default_factory=dict)
     overrides: Annotated[tuple[Override, ...], Field(strict=False)] = ()
     training: TrainingConfig = TrainingConfig()
@@ -156,7 +157,8 @@ def _validated(table: Mapping[str, object], path: Path) -> Config:
         text = "\n".join(f"{_shown(path)}: {line}" for line, _ in lines[:_SHOWN])
         raise ConfigError(text + more, lines[0][1]) from error
     targets = {name: _anchored(target, path.parent) for name, target in config.targets.items()}
-    config = config.model_copy(update={"targets": targets})
+    baseline = None if config.baseline is None else _relative(config.baseline, path.parent)
+    config = config.model_copy(update={"targets": targets, "baseline": baseline})
     config._path = path
     return config
 

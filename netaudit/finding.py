@@ -129,6 +129,11 @@ class Finding:
     verdict: Verdict | None = None
     baseline: Baseline = ""
 
+    @property
+    def counts(self) -> bool:
+        """Whether it counts for the verdict: what a baseline has accepted, and is not worse, does not."""
+        return self.baseline != "unchanged"
+
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
@@ -254,9 +259,14 @@ class Report:
         found = [finding for target in self.targets for finding in target.findings]
         return tuple(sorted(found, key=_order))
 
+    @property
+    def counted(self) -> tuple[Finding, ...]:
+        """Those that are not accepted by a baseline."""
+        return tuple(finding for finding in self.findings if finding.counts)
+
     def count(self, severity: Severity) -> int:
-        """How many findings have a severity."""
-        return sum(finding.severity == severity for target in self.targets for finding in target.findings)
+        """How many findings that count have a severity."""
+        return sum(finding.severity == severity for finding in self.counted)
 
     @property
     def incomplete(self) -> tuple[TargetReport, ...]:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from netaudit.baseline import compared, read
+
 from . import completion, probing, training
 from .app import CLEAN, FINDINGS, INCOMPLETE, INTERRUPTED, app
 from .arguments import Args, Data, InputRange, Inputs, Meta, Mode, Quiet, Seed, ShowFull, Targets, Timeout, Verbose, Weights
+from .baseline import BaselineFile, baseline_of
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, share, subjects, targets_of, words
 from .kept import CacheDir, Kept, NoCache, kept
 
@@ -91,6 +94,7 @@ def check(
     probe_memory: probing.Memory = None,
     downgrade: probing.Downgrade = True,
     preview: Annotated[bool, typer.Option("--preview", help="Run rules that are not settled yet.")] = False,
+    baseline: BaselineFile = None,
     no_cache: NoCache = False,
     cache_dir: CacheDir = None,
     timeout: Timeout = 600,
@@ -107,7 +111,7 @@ def check(
     least = share("--min-coverage", config.min_coverage if min_coverage is None else min_coverage)
     level = one_of("--fail-level", fail_level or config.fail_level, ("error", "warning", "info"))
     cache = kept(ctx, config, cache_dir, off=no_cache or verbose or probe)
-    after = After(outputs, least, level, exit_zero or config.exit_zero, full, quiet, verbose, seed)
+    after = After(outputs, least, level, exit_zero or config.exit_zero, full, quiet, verbose, seed, baseline_of(baseline, config))
     known = cache.reports(targets_of(targets, config))
     if known is not None:
         asked = Chosen(
@@ -174,6 +178,7 @@ class After:
     quiet: bool
     timings: bool
     seed: int
+    baseline: Path | None = None
 
 
 def _told(found: Sequence[TargetReport], catalog: Catalog, asked: Selection, cache: Kept, after: After) -> int:
@@ -181,9 +186,11 @@ def _told(found: Sequence[TargetReport], catalog: Catalog, asked: Selection, cac
     from netaudit.choose import agreed, unused_overrides
 
     whole = reported(agreed(found), catalog, after.seed, after.min_coverage, unused_overrides(found, catalog, asked), cache.torch)
+    if after.baseline is not None:
+        whole = compared(whole, read(after.baseline))
     texts = emit(whole, after.outputs, full=after.full, timings=after.timings, quiet=after.quiet)
     code = _exit_code(whole, after.level, exit_zero=after.exit_zero)
-    cache.keep(whole, texts, code)
+    cache.keep(whole, texts, code, beside=() if after.baseline is None else (str(after.baseline),))
     return code
 
 
@@ -216,4 +223,4 @@ def _exit_code(report: Report, level: str, *, exit_zero: bool) -> int:
         return INCOMPLETE
     levels = ("info", "warning", "error")
     counted = levels[levels.index(level) :]
-    return FINDINGS if not exit_zero and any(f.severity in counted for f in report.findings) else CLEAN
+    return FINDINGS if not exit_zero and any(f.severity in counted for f in report.counted) else CLEAN

@@ -30,7 +30,6 @@ targets output fail_level exit_zero min_coverage full quiet verbose timeout no_c
 """
 """Options that matter only once the targets are audited; every other one, known here or not, tells results apart."""
 _WHOLE_SECOND = 10**9
-_NOTHING = Plan()
 
 
 @dataclass(slots=True)
@@ -71,7 +70,7 @@ class Kept:
             self.fresh[target] = plan, found
         return found
 
-    def keep(self, report: Report, texts: Sequence[tuple[str | None, str]], exit_code: int, beside: Plan = _NOTHING) -> None:
+    def keep(self, report: Report, texts: Sequence[tuple[str | None, str]], exit_code: int, beside: Sequence[str] = ()) -> None:
         """Keep what is new, but for targets that were not wholly checked, and those whose files were edited meanwhile."""
         if self.store is None:
             return
@@ -80,7 +79,8 @@ class Kept:
             if incomplete.isdisjoint(one.id for one in found) and self._is_settled(plan):
                 _try_keep(self.store, self._key(target), plan, report.torch, found, self.environment)
         if not incomplete and None not in self.plans and self.arguments and not is_off(self.arguments):
-            whole = reduce(or_, (*filter(None, self.plans), configuration_plan(self.root), beside))
+            files = Plan(files=tuple(portable(file, self.root) for file in beside))
+            whole = reduce(or_, (*filter(None, self.plans), configuration_plan(self.root), files))
             if self._is_settled(whole):
                 keep_run(self.store, self.arguments, whole, Run(tuple(texts), exit_code), self.environment)
 

@@ -90,9 +90,9 @@ def unchecked(target: TargetReport, report: Report) -> tuple[str, ...]:
 
 def verdict(target: TargetReport, report: Report) -> str:
     """What a target's audit came to, in a few words; never ``clean`` when it was not wholly checked."""
-    said = counts(target.findings)
+    said = counts(finding for finding in target.findings if finding.counts)
     if target not in report.incomplete:
-        return said or "clean"
+        return said or ("nothing new" if target.findings else "clean")
     return said or ("no findings" if target.coverage.nodes else "not checked")
 
 

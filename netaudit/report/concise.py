@@ -10,7 +10,7 @@ from .style import Style
 
 def render(report: Report, style: Style) -> str:
     """``file:line: CODE severity module: message``, then one line per target that was not wholly checked."""
-    lines = [_line(finding) for finding in report.findings]
+    lines = [_line(finding) for finding in report.counted]
     lines += [f"{t.id}: incomplete: {fold(sentence)}" for t in report.targets for sentence in unchecked(t, report)]
     lines += [f"unused override {override}" for override in (() if style.quiet else report.idle_overrides)]
     return "\n".join(lines) + "\n" if lines else ""

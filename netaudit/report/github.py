@@ -37,7 +37,7 @@ class _Annotation:
 def render(report: Report, style: Style) -> str:
     """What was not checked, then findings; a plain line says how many are left out."""
     del style
-    said = [*_incomplete(report), *map(_annotation, worst_first(report.findings))]
+    said = [*_incomplete(report), *map(_annotation, worst_first(report.counted))]
     kept: list[_Annotation] = []
     left = 0
     for one in said:

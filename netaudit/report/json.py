@@ -33,7 +33,7 @@ def json_schema() -> str:
 
 def model(report: Report) -> schema.ReportModel:
     """The report as validated models."""
-    status: Literal["clean", "findings", "incomplete"] = "incomplete" if report.incomplete else "findings" if report.findings else "clean"
+    status: Literal["clean", "findings", "incomplete"] = "incomplete" if report.incomplete else "findings" if report.counted else "clean"
     return schema.ReportModel(
         tool=schema.Tool(version=report.version, torch=report.torch, packs=list(report.packs)),
         run=schema.Run(status=status, seed=report.seed, min_coverage=report.min_coverage, unused_overrides=list(report.idle_overrides)),
@@ -42,6 +42,7 @@ def model(report: Report) -> schema.ReportModel:
             warning=report.count("warning"),
             info=report.count("info"),
             suppressed=sum(len(t.suppressed) for t in report.targets),
+            baselined=len(report.findings) - len(report.counted),
         ),
         findings=[_finding(f) for f in report.findings],
         targets=[_target(t) for t in sorted(report.targets, key=lambda t: t.id)],

@@ -49,6 +49,9 @@ def _whole(target: TargetReport, report: Report) -> ET.Element:
 
 def _case(finding: Finding) -> ET.Element:
     case = _named(finding)
+    if not finding.counts:
+        ET.SubElement(case, "skipped", {"message": "accepted by the baseline"}).text = _clean(f"{finding.severity}: {headline(finding)}")
+        return case
     text = "\n".join([*reasons(finding), *map(advice, finding.help)])
     if finding.severity == "info":
         ET.SubElement(case, "system-out").text = _clean(f"info: {headline(finding)}\n{text}".strip())

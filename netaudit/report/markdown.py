@@ -30,7 +30,7 @@ _BLOCK = re.compile(r"^([#+\-=>]|\d+(?=[.)]))")
 
 def render(report: Report, style: Style) -> str:
     """With ``quiet`` without the table of targets."""
-    findings = worst_first(report.findings)
+    findings = worst_first(report.counted)
     room = sys.maxsize if style.full else LIMIT - ROOM
     missing = [f"- **not wholly checked**: {inline(f'{t.id}: {sentence}')}" for t in report.targets for sentence in unchecked(t, report)]
     parts = [f"### netaudit: {_title(report)}", *_lines(missing, room // 4)]
@@ -45,7 +45,7 @@ def render(report: Report, style: Style) -> str:
 
 
 def _title(report: Report) -> str:
-    said = counts(report.findings) or "no findings"
+    said = counts(report.counted) or "no findings"
     return said + (f", {len(report.incomplete)} of {len(report.targets)} targets not wholly checked" if report.incomplete else "")
 
 
@@ -85,6 +85,8 @@ def _targets(report: Report) -> Iterator[tuple[str, ...]]:
     for target in report.targets:
         c = target.coverage
         gone = f"; {len(target.suppressed)} suppressed" if target.suppressed else ""
+        accepted = sum(not finding.counts for finding in target.findings)
+        gone += f"; {accepted} in the baseline" if accepted else ""
         covered = f"{c.ruled} of {c.nodes} calls, {c.forecast} of {c.params} parameters" if c.nodes else "nothing"
         yield inline(target.id), verdict(target, report) + gone, covered
 

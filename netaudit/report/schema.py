@@ -271,12 +271,13 @@ class TargetModel(_Model):
 
 
 class Summary(_Model):
-    """How many findings of each severity."""
+    """How many findings of each severity, without those that do not count: suppressed ones, and those accepted by a baseline."""
 
     error: int
     warning: int
     info: int
     suppressed: int
+    baselined: int
 
 
 class ReportModel(_Model):

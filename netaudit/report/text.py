@@ -34,7 +34,7 @@ def render(report: Report, style: Style) -> str:
         highlight=False,
         soft_wrap=True,
     )
-    for finding in report.findings:
+    for finding in report.counted:
         for line in _finding(finding, style):
             console.print(line)
         console.print()
@@ -153,7 +153,7 @@ def _quietly(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
 
 def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Text]:
     incomplete = target in report.incomplete
-    severe = {finding.severity for finding in target.findings}
+    severe = {finding.severity for finding in target.findings if finding.counts}
     style_name = "bold red" if "error" in severe or incomplete else "bold yellow" if "warning" in severe else "bold green"
     c = target.coverage
     parts = []
@@ -162,6 +162,9 @@ def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
         parts.append(f"{c.forecast} of {c.params} parameters forecast")
         parts.append(f"{target.tracer}, {target.mode} mode, {target.cotangent}")
         parts.append(target.training.title or ("no optimiser given" if target.training.is_given else "training not given"))
+    accepted = sum(not finding.counts for finding in target.findings)
+    if accepted:
+        parts.append(f"{accepted} in the baseline")
     if target.suppressed:
         gone = Counter(s.finding.code for s in target.suppressed)
         parts.append(f"{gone.total()} suppressed ({', '.join(f'{code} {n}' if n > 1 else code for code, n in sorted(gone.items()))})")
