@@ -19,6 +19,8 @@ WORSE = 1.0
 SLACK = 2e-3
 """Decades that reports round away."""
 KINDS = ("proved", "forecast", "measured")
+WORDS = ("code", "name", "severity", "fingerprint", "target", "module")
+"""What tells an entry from another, in a file and in a JSON report."""
 Entries: TypeAlias = "tuple[Known, ...]"
 
 
@@ -156,8 +158,8 @@ def _entries(rows: object, path: Path) -> Entries:
 def _entry(row: object, number: int, path: Path) -> Known:
     try:
         assert isinstance(row, dict)
-        words = [str(row[name]) for name in ("code", "name", "severity", "fingerprint", "target", "module")]
+        code, name, severity, fingerprint, target, module = (str(row[key]) for key in WORDS)
         decades = {str(kind): math.inf if size is None else float(size) for kind, size in row["decades"].items()}
     except (AssertionError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: finding {number + 1} cannot be read: {error or 'no table'}", "make the baseline anew") from error
-    return Known(*words, decades=decades)
+    return Known(code, name, severity, fingerprint, target, module, decades)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from .baseline import KINDS, Entries, Known, beyond, is_worse
+from .baseline import KINDS, WORDS, Entries, Known, beyond, is_worse
 from .errors import ConfigError
 
 Change: TypeAlias = Literal["worse", "new", "fixed", "better", "same"]
@@ -91,8 +91,8 @@ def entries_of(report: object, where: str) -> Entries:
 def _entry(row: Mapping[str, Any]) -> Known:
     evidence = row["evidence"]
     sizes = {kind: float(evidence[kind]) for kind in KINDS if evidence.get(kind) is not None}
-    words = [str(row[name]) for name in ("code", "name", "severity", "fingerprint", "target", "module")]
-    return Known(*words, decades=beyond(evidence.get("threshold"), sizes), sizes=sizes)
+    code, name, severity, fingerprint, target, module = (str(row[key]) for key in WORDS)
+    return Known(code, name, severity, fingerprint, target, module, beyond(evidence.get("threshold"), sizes), sizes)
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Difference:
