@@ -126,18 +126,31 @@ def check(
         if probe:
             wanted = probing.probing(tell, seed, device=device, dtype=dtype, memory=probe_memory, downgrade=downgrade)
             settings = replace(settings, probe=wanted)
-        found = [one for target in targets_of(targets, config) for one in audited(target, options, catalog, settings, timeout)]
+        found: list[TargetReport] = []
+        for target in targets_of(targets, config):
+            if not interrupted(found):
+                found += audited(target, options, catalog, settings, timeout)
     whole = reported(agreed(found), catalog, seed, least, unused_overrides(found, catalog, settings))
     emit(whole, outputs, full=full, timings=verbose)
     return _exit_code(whole, level, exit_zero=exit_zero or config.exit_zero)
 
 
 def audited(target: str, options: Any, catalog: Catalog, settings: Any, timeout: int) -> list[TargetReport]:
-    """The reports of everything that a target names, within a time."""
+    """The reports of everything that a target names, within a time; what comes after an interrupted probe is left out."""
     from netaudit.audit import audit_subject
 
+    reports: list[TargetReport] = []
     with subjects(target, options, timeout) as found:
-        return [audit_subject(subject, catalog, settings) for subject in found]
+        for subject in found:
+            reports.append(audit_subject(subject, catalog, settings))
+            if interrupted(reports):
+                break
+    return reports
+
+
+def interrupted(reports: Sequence[TargetReport]) -> bool:
+    """Whether a probe among them was."""
+    return any(one.measured is not None and one.measured.partial for one in reports)
 
 
 def reported(audited: Sequence[TargetReport], catalog: Catalog, seed: int, min_coverage: float, idle: tuple[str, ...]) -> Report:
@@ -151,7 +164,7 @@ def reported(audited: Sequence[TargetReport], catalog: Catalog, seed: int, min_c
 
 
 def _exit_code(report: Report, level: str, *, exit_zero: bool) -> int:
-    if any(t.measured is not None and t.measured.partial for t in report.targets):
+    if interrupted(report.targets):
         return INTERRUPTED
     if report.incomplete:
         return INCOMPLETE
