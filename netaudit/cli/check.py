@@ -156,12 +156,14 @@ def check(
     )
     selected(catalog, settings)  # an unknown rule is said before anything is built
     options = load_options(config, arg, input, weights, seed, meta=meta, data=data)
-    found = []
+    found: list[TargetReport] = []
     with probing.progress() as tell:
         if probe:
             wanted = probing.probing(tell, seed, device=device, dtype=dtype, memory=probe_memory, downgrade=downgrade)
             settings = replace(settings, probe=wanted)
         for target in targets_of(targets, config):
+            if interrupted(found):
+                break
             found += cache.audited(target, partial(audited, target, options, catalog, settings, timeout), catalog.packs)
     return _told(found, catalog, settings, cache, after)
 
@@ -195,11 +197,21 @@ def _told(found: Sequence[TargetReport], catalog: Catalog, asked: Selection, cac
 
 
 def audited(target: str, options: Any, catalog: Catalog, settings: Any, timeout: int) -> list[TargetReport]:
-    """The reports of everything that a target names, within a time."""
+    """The reports of everything that a target names, within a time; what comes after an interrupted probe is left out."""
     from netaudit.audit import audit_subject
 
+    reports: list[TargetReport] = []
     with subjects(target, options, timeout) as found:
-        return [audit_subject(subject, catalog, settings) for subject in found]
+        for subject in found:
+            reports.append(audit_subject(subject, catalog, settings))
+            if interrupted(reports):
+                break
+    return reports
+
+
+def interrupted(reports: Sequence[TargetReport]) -> bool:
+    """Whether a probe among them was."""
+    return any(one.measured is not None and one.measured.partial for one in reports)
 
 
 def reported(
@@ -217,7 +229,7 @@ def reported(
 
 
 def _exit_code(report: Report, level: str, *, exit_zero: bool) -> int:
-    if any(t.measured is not None and t.measured.partial for t in report.targets):
+    if interrupted(report.targets):
         return INTERRUPTED
     if report.incomplete:
         return INCOMPLETE

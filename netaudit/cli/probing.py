@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,8 +18,12 @@ from .common import one_of
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from netaudit.audit import Settings
+    from netaudit.intake.subject import Options
     from netaudit.probe import Probing
+    from netaudit.probe.processes import Measure, World
     from netaudit.probe.run import Progress
+    from netaudit.probe.several import Seeded
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps: where the probe runs.", metavar="WORD")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float64, float32, bf16 or fp16; the model's own without it.", metavar="WORD")]
@@ -27,6 +33,14 @@ Gains = Annotated[
 ]
 Pairs = Annotated[int, typer.Option("--pairs", min=1, help="Products with a Jacobian and its transpose that a largest gain may take.")]
 Draws = Annotated[int, typer.Option("--draws", min=1, help="Runs with other dropout masks and cotangents.")]
+Seeds = Annotated[
+    int,
+    typer.Option(
+        "--seeds",
+        min=1,
+        help="Initialisations and input draws, from --seed on; processes of torchrun share them.",
+    ),
+]
 Memory = Annotated[
     str | None,
     typer.Option("--probe-memory", help="What values may take: 8GiB. Beyond it, the model is run in segments.", metavar="SIZE"),
@@ -45,6 +59,7 @@ _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 1
 def probing(
     tell: Progress,
     seed: int,
+    here: World | None = None,
     *,
     device: str,
     dtype: str | None,
@@ -65,14 +80,44 @@ def probing(
     from netaudit.probe import Plan, Probing
     from netaudit.probe.batch import DTYPES
     from netaudit.probe.devices import device_of
+    from netaudit.probe.processes import World
     from netaudit.probe.studies import STUDIES
 
+    device = (here or World()).device(device)
     device_of(device)  # what is not there is said before anything is built
     if dtype is not None:
         one_of("--dtype", dtype, tuple(DTYPES))
     chosen = tuple(STUDIES) if "all" in studies else tuple(one_of("--study", word, (*STUDIES, "all")) for word in studies)
     plan = Plan(samples, pairs=pairs, draws=draws, seed=seed, memory=_bytes(memory), progress=tell)
     return Probing(device, dtype, one_of("--gains", gains, ("findings", "all", "none")), chosen, plan, downgrade)
+
+
+def others(target: str, options: Options, settings: Settings, seeds: int, here: World) -> Measure:
+    """What the target measures with the seeds after the first one, here and in other processes."""
+    from netaudit.intake.target import load
+    from netaudit.probe.devices import device_of
+    from netaudit.probe.fitted import Manner
+    from netaudit.probe.processes import everywhere
+    from netaudit.probe.several import seeded
+
+    asked = settings.probe
+    assert asked is not None, "nothing is measured"
+    share = here.share(range(options.seed, options.seed + seeds))
+
+    def measure() -> Sequence[Seeded]:
+        manner = Manner(device_of(asked.device), asked.dtype, settings.mode, asked.plan)
+        return seeded(lambda seed: load(target, replace(options, seed=seed)), share, manner)
+
+    return everywhere(here, measure)
+
+
+def silenced() -> None:
+    """This process says nothing from here on, nor does anything that it runs."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite, isnan, log10
 
@@ -12,18 +12,17 @@ from netaudit.errors import ProbeError, TraceError
 from netaudit.facts import Facts
 from netaudit.finding import Magnitude, NodeRow, ParamRow, TargetReport
 from netaudit.flow import Flow
-from netaudit.intake.lower import Lowered, lower
+from netaudit.intake.lower import Lowered
 from netaudit.intake.subject import Subject
-from netaudit.intake.trace import trace
 from netaudit.measured import Measured, NodeMeasured, ParamMeasured, Spread
 from netaudit.probe.agreement import calibration
-from netaudit.probe.batch import DTYPES, cast, dominant, halved
 from netaudit.probe.devices import device_of, title
+from netaudit.probe.fitted import Fitted, Manner, fitted
 from netaudit.probe.held import Held, held
-from netaudit.probe.machine import Machine, machine_of
-from netaudit.probe.run import Plan, node_measured, param_measured, runs
+from netaudit.probe.run import Plan, node_measured, param_measured
+from netaudit.probe.several import Seeded, alike
 from netaudit.probe.sizes import Sizes
-from netaudit.probe.studies import STUDIES, Bench
+from netaudit.probe.studies import STUDIES, Bench, Studied
 from netaudit.probe.verdicts import Readings, downgraded, judged
 from netaudit.training import Training
 
@@ -34,7 +33,8 @@ class Probing:
 
     ``device`` and ``dtype`` as words, the model's own precision without one. ``climb``: of which calls the largest gain is sought:
     those on the paths of findings, all, or none. ``studies``: what is measured of the model as a whole.
-    ``downgrade``: a forecast finding that is not reproduced becomes an info.
+    ``downgrade``: a forecast finding that is not reproduced becomes an info. ``others``: what was measured with other seeds, asked
+    for once the first one is measured.
     """
 
     device: str = "auto"
@@ -43,6 +43,7 @@ class Probing:
     studies: tuple[str, ...] = ()
     plan: Plan = field(default_factory=Plan)
     downgrade: bool = True
+    others: Callable[[], Sequence[Seeded]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ def probed(report: TargetReport, known: Known, settings: Probing) -> TargetRepor
         return _unprobed(report, base, "the model has no weights (--meta)")
     try:
         run = _run(known, settings, device, climbed(report, known, settings.climb))
+    except KeyboardInterrupt:
+        return _unprobed(report, replace(base, partial=True), "it was interrupted before")
     except (ProbeError, TraceError) as error:
         return _unprobed(report, base, error.message)
     except RuntimeError as error:  # torch's word for what a device or a format cannot do
@@ -76,55 +79,13 @@ def probed(report: TargetReport, known: Known, settings: Probing) -> TargetRepor
     return _reported(report, known, settings, run, base)
 
 
+def _run(known: Known, settings: Probing, device: torch.device, climbed: frozenset[str]) -> Fitted:
+    return fitted(known.subject, known.lowered, Manner(device, settings.dtype, known.mode, replace(settings.plan, climbed=climbed)))
+
+
 def _unprobed(report: TargetReport, base: Measured, why: str) -> TargetReport:
     findings = tuple(replace(f, verdict="not probed") for f in report.findings)
     return replace(report, findings=findings, measured=replace(base, notes=(f"nothing was measured: {why}",)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """A machine that ran, what was seen, and in which precision; notes say what had to be done for it to run."""
-
-    machine: Machine
-    found: Sequence[Sizes]
-    dtype: torch.dtype
-    notes: tuple[str, ...] = ()
-    same: bool = True
-    partial: bool = False
-
-
-def _run(known: Known, settings: Probing, device: torch.device, climbed: frozenset[str]) -> _Run:
-    """Run the graph, in another precision if one is asked for, and with smaller and smaller batches until it fits."""
-    own = dominant(known.subject.model)
-    dtype = own if settings.dtype is None else DTYPES[settings.dtype]
-    subject, lowered = known.subject, known.lowered
-    notes: tuple[str, ...] = ()
-    if dtype != own:
-        subject = cast(subject, dtype)
-        lowered = _lowered(subject, known.mode)
-    plan = replace(settings.plan, climbed=climbed)
-    while True:
-        try:
-            machine = machine_of(lowered, device)
-            found, partial = runs(machine, plan)
-            return _Run(machine, found, dtype, notes, not notes and _at_least(dtype, own), partial)
-        except (torch.OutOfMemoryError, MemoryError):
-            subject = halved(subject)
-            lowered = _lowered(subject, known.mode)
-            notes = (f"out of memory: the batch was halved, inputs are now {_shapes(lowered)}",)
-
-
-def _at_least(dtype: torch.dtype, own: torch.dtype) -> bool:
-    return torch.finfo(dtype).eps <= torch.finfo(own).eps
-
-
-def _lowered(subject: Subject, mode: str) -> Lowered:
-    return lower(trace(subject, mode=mode), subject)
-
-
-def _shapes(lowered: Lowered) -> str:
-    nodes = lowered.graph.by_name()
-    return ", ".join(f"{name} {'x'.join(map(str, nodes[name].shape))}" for name in lowered.graph.inputs)
 
 
 def climbed(report: TargetReport, known: Known, word: str) -> frozenset[str]:
@@ -135,16 +96,20 @@ def climbed(report: TargetReport, known: Known, word: str) -> frozenset[str]:
     return frozenset(n for n in known.facts.effects if word == "findings" and known.facts.nodes[n].where.module in modules)
 
 
-def _reported(report: TargetReport, known: Known, settings: Probing, run: _Run, base: Measured) -> TargetReport:
-    nodes, params = node_measured(run.found), param_measured(run.machine, run.found, partial=run.partial)
-    checked = held(known.facts, known.flow, run.found, run.machine.graph) if run.same else Held(0, ())
-    if checked.violations and run.dtype != torch.float64:
-        checked = _again(known, settings, run, checked)
-    studies = [STUDIES[name](Bench(known.subject, run.machine, known.training, settings.plan)) for name in settings.studies]
-    notes = (*run.notes, *_notes(known, run))
+def _reported(report: TargetReport, known: Known, settings: Probing, run: Fitted, base: Measured) -> TargetReport:
+    others = [one for one in _others(settings, run) if one.subject in ("", known.subject.id)]
+    kept, unlike = alike(run.machine.graph, others)
+    partial = run.partial or any(one.partial for one in others)
+    found = (*run.found, *(sizes for one in kept for sizes in one.found))
+    nodes, params = node_measured(found), param_measured(run.machine, found, partial=run.partial)
+    studies, cut = ((), False) if partial else _studied(known, settings, run)
+    checked, cut_again = _checked(known, settings, run)
+    partial = partial or cut or cut_again
+    notes = (*run.notes, *unlike, *_notes(known, run, found))
     measured = replace(
         base,
         dtype=str(run.dtype).removeprefix("torch."),
+        seeds=(*base.seeds, *(one.seed for one in kept)),
         nodes=nodes,
         params=params,
         bounds=checked.count,
@@ -155,9 +120,9 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: _Run, 
         ),
         studies=tuple(one.study for one in studies),
         notes=notes,
-        partial=run.partial,
+        partial=partial,
     )
-    broken = {name for one in run.found for name in (*one.wrong, *one.wrong_gradient)}
+    broken = {name for one in found for name in (*one.wrong, *one.wrong_gradient)}
     readings = Readings(
         nodes,
         params,
@@ -191,12 +156,42 @@ def _magnitude(found: Spread) -> Magnitude:
     return Magnitude(found.middle if isfinite(found.middle) else None, "unknown" if isnan(found.middle) else "measured")
 
 
-def _again(known: Known, settings: Probing, run: _Run, first: Held) -> Held:
+def _others(settings: Probing, run: Fitted) -> Sequence[Seeded]:
+    """What was measured with other seeds, unless the first one was interrupted already."""
+    return () if settings.others is None or run.partial else settings.others()
+
+
+def _studied(known: Known, settings: Probing, run: Fitted) -> tuple[Sequence[Studied], bool]:
+    """The studies asked for, in order, and whether one was interrupted: those before it are kept."""
+    found: list[Studied] = []
+    bench = Bench(known.subject, run.machine, known.training, settings.plan)
+    try:
+        for name in settings.studies:
+            found.append(STUDIES[name](bench))  # noqa: PERF401  # those before an interrupt are kept
+    except KeyboardInterrupt:
+        return found, True
+    return found, False
+
+
+def _checked(known: Known, settings: Probing, run: Fitted) -> tuple[Held, bool]:
+    """The bounds held against the first seed, which is the one they are proved for, and whether that was interrupted."""
+    if not run.same:
+        return Held(0, ()), False
+    first = held(known.facts, known.flow, run.found, run.machine.graph)
+    try:
+        return (_again(known, settings, run, first) if first.violations and run.dtype != torch.float64 else first), False
+    except KeyboardInterrupt:
+        return first, True
+
+
+def _again(known: Known, settings: Probing, run: Fitted, first: Held) -> Held:
     """Bounds that did not hold, held against float64: what was rounding does not come back."""
     try:
         second = _run(known, replace(settings, dtype="float64"), run.machine.device, frozenset())
     except (ProbeError, TraceError, RuntimeError):
         return first
+    if second.partial:
+        raise KeyboardInterrupt  # a part of the second run says nothing of what the first one found
     return Held(first.count, held(known.facts, known.flow, second.found, second.machine.graph).violations) if second.same else first
 
 
@@ -208,14 +203,12 @@ def _forecast_values(facts: Facts) -> Mapping[str, float]:
     }
 
 
-def _notes(known: Known, run: _Run) -> tuple[str, ...]:
+def _notes(known: Known, run: Fitted, found: Sequence[Sizes]) -> tuple[str, ...]:
     """What the numbers do not tell."""
     custom = sorted({node.custom_function for node in known.facts.graph.nodes if node.custom_function})
     notes = [f"the backward of autograd.Function {name} was not run: gradients behind it are those of its forward" for name in custom]
     if not run.same:
         notes.append("no bound was checked: they are proved for the batch and the precision of the analysis")
-    wrong = [(name, "value") for one in run.found for name in one.wrong] + [
-        (n, "gradient") for one in run.found for n in one.wrong_gradient
-    ]
+    wrong = [(name, "value") for one in found for name in one.wrong] + [(n, "gradient") for one in found for n in one.wrong_gradient]
     notes += [f"the first {what} that is not finite is made by `{name}`" for name, what in wrong[:1]]
     return tuple(notes)

@@ -118,7 +118,7 @@ def test_memory_that_is_out_halves_the_batch_and_says_so(monkeypatch: pytest.Mon
             raise torch.OutOfMemoryError
         return real(machine, plan)  # type: ignore[arg-type]  # a Machine
 
-    monkeypatch.setattr("netaudit.probe.target.runs", scarce)
+    monkeypatch.setattr("netaudit.probe.fitted.runs", scarce)
     report = _report(_subject(1))
     assert tries == [8, 4, 2]
     assert report.measured is not None
