@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_only_an_unchanged_run_is_replayed(capsys: pytest.CaptureFixture[str]) -
 def test_another_format_needs_no_second_audit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert _run(("check", "model.py")) == 1
     capsys.readouterr()
-    monkeypatch.setattr("netaudit.audit.audit_subject", lambda *_: pytest.fail("audited again"))
+    monkeypatch.setattr(import_module("netaudit.audit"), "audit_subject", lambda *_: pytest.fail("audited again"))
     assert _run(("check", "model.py", "-o", "json", "--fail-level", "error")) == 1
     cached = capsys.readouterr().out
     assert json.loads(cached)["summary"]["error"] == 1

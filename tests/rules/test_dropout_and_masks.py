@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from importlib import import_module
 from math import isnan
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_nothing_is_run_where_no_function_drops(monkeypatch: pytest.MonkeyPatch)
     def refused(*_: object) -> None:
         raise AssertionError("the model was run again")
 
-    monkeypatch.setattr("netaudit.audit.drops_in_evaluation", refused)
+    monkeypatch.setattr(import_module("netaudit.audit"), "drops_in_evaluation", refused)
     assert severity(HEADER + BATCH + ALWAYS.format(body="        return self.d(y)"), "NA410") is None
 
 

@@ -36,7 +36,7 @@ def severities(code: str, inputs: str = "torch.randn(32, 16)", loss: str = CLASS
     [
         ("torch.randn(32, 16)", "", []),
         ("30 * torch.rand(32, 16)", "", ["info"]),
-        ("255 * torch.rand(32, 16)", "", ["warning"]),
+        ("255 * torch.rand(32, 16)", "", ["info"]),
         ("1e5 * torch.rand(32, 16)", "", ["warning"]),
         ("1e5 * torch.rand(32, 16)", "nn.BatchNorm1d(16), ", []),
         ("1e5 * torch.rand(32, 16)", "nn.LayerNorm(16), ", []),
