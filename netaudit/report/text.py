@@ -116,7 +116,8 @@ def _path(path: Sequence[Step], style: Style) -> Iterator[Text]:
     lowest = min([v for v in values if v < 0], default=-1.0)
     highest = max([v for v in values if v > 0], default=0.0)
     yield _note("path", "share of the gradient at the end of the path that reaches each block", style)
-    width = max(len(step.label) for step in path)
+    labels = {step.label: " ".join(step.label.split()) for step in path}
+    width = max(map(len, labels.values()))
     bar = min(max(style.width - 10 - width - 24, BAR // 2), BAR)
     ends = f"{short(lowest)}{'log':^{max(bar - len(short(lowest)) - len(short(highest)), 5)}}{short(highest)}"
     yield Text(f"          {'block':<{width}}  {'proved <=':>9}  {'forecast':>9}  {ends}", style="dim")
@@ -126,7 +127,7 @@ def _path(path: Sequence[Step], style: Style) -> Iterator[Text]:
             yield Text(f"            ... {skipped[1]} more (--full)", style="dim")
         proved = at_most(step.proved) if step.proved is not None else "inf"
         forecast = short(step.forecast) if step.forecast is not None else "?"
-        yield Text(f"          {step.label:<{width}}  {proved:>9}  {forecast:>9}  {_bar(step.forecast, lowest, highest, bar)}")
+        yield Text(f"          {labels[step.label]:<{width}}  {proved:>9}  {forecast:>9}  {_bar(step.forecast, lowest, highest, bar)}")
 
 
 def _thinned(path: Sequence[Step], style: Style) -> tuple[Sequence[Step], tuple[int, int]]:

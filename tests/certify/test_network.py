@@ -135,7 +135,7 @@ def test_a_residual_through_a_walker_of_linear_layers_is_not_missed() -> None:
     for layer in (body[0], body[2]):
         with torch.no_grad():
             layer.weight.mul_(0.5 / torch.linalg.matrix_norm(layer.weight, 2))  # type: ignore[operator]  # linear layers
-    found = certified(Residual(body, 5.0).double(), torch.randn(1, 6).double()).bound
+    found = certified(Residual(body, 5.0).double(), torch.randn(1, 6).double(), seconds=5.0).bound
     assert math.log10(4.5) < found.log10 <= math.log10(5.25) + 1e-9
 
 
