@@ -10,7 +10,7 @@ from netaudit.integrations.watch import Watch, scalars
 try:
     from lightning.pytorch import Callback  # type: ignore[import-not-found,unused-ignore]  # an integration, no dependency
 except ImportError:  # the package under its old name
-    from pytorch_lightning import Callback  # type: ignore[import-not-found,no-redef,unused-ignore]
+    from pytorch_lightning import Callback  # type: ignore[assignment,import-not-found,no-redef,unused-ignore]
 
 if TYPE_CHECKING:
     from netaudit.intake.subject import Loss
