@@ -70,7 +70,7 @@ class Measured:
 
     ``nodes`` and ``params`` by name. ``bounds`` counts the proved bounds that were held against a measurement, and ``violations``
     says which of them did not hold: a mistake of netaudit's. ``notes`` say what was not measured, and why; ``partial`` that the run
-    was interrupted. ``reproducer`` is the command that measures the same again.
+    was interrupted.
     """
 
     device: str

@@ -14,6 +14,7 @@ from netaudit.errors import ConfigError, NetauditError, did_you_mean
 from netaudit.finding import SEVERITIES, Finding, Severity
 from netaudit.report import certificate, text
 from netaudit.report import forecast as forecasted
+from netaudit.report.html import notebook
 from netaudit.report.style import Style
 
 if TYPE_CHECKING:  # torch stays out of this room
@@ -70,7 +71,7 @@ class Report(finding.Report):
         return self.text()
 
     def _repr_html_(self) -> str:
-        return _notebook(self)
+        return notebook(self)
 
 
 def level_of(word: str) -> Severity:
@@ -83,16 +84,6 @@ def level_of(word: str) -> Severity:
     if found is None:
         raise ConfigError(f"the level {word!r} is not one of {', '.join(SEVERITIES)}", did_you_mean(str(word), SEVERITIES))
     return found
-
-
-def _notebook(report: finding.Report) -> str:
-    """The report as a fragment of HTML; as text where this build draws none."""
-    try:
-        from netaudit.report.html import notebook  # type: ignore[import-not-found,import-untyped,unused-ignore]  # comes with the HTML format
-    except ImportError:
-        return _pre(str(report))
-    drawn: str = notebook(report)
-    return drawn
 
 
 def _pre(shown: str) -> str:

@@ -112,26 +112,26 @@ def check(
     level = one_of("--fail-level", fail_level or config.fail_level, ("error", "warning", "info"))
     cache = kept(ctx, config, cache_dir, off=no_cache or verbose or probe)
     after = After(outputs, least, level, exit_zero or config.exit_zero, full, quiet, verbose, seed, baseline_of(baseline, config))
+    asked = Chosen(
+        words(select) or config.select,
+        (*words(extend_select), *config.extend_select),
+        (*words(ignore), *config.ignore),
+        tuple(Override(o.module, o.ignore) for o in config.overrides),
+        preview or config.preview,
+    )
     known = cache.reports(targets_of(targets, config))
     if known is not None:
-        asked = Chosen(
-            words(select) or config.select,
-            (*words(extend_select), *config.extend_select),
-            (*words(ignore), *config.ignore),
-            tuple(Override(o.module, o.ignore) for o in config.overrides),
-            preview or config.preview,
-        )
         return _told(known, packs(checks_only=True), asked, cache, after)
     from netaudit.audit import Settings  # torch is imported below this line only
 
     catalog = packs()
     settings = Settings(
         mode=one_of("--mode", mode or config.mode, ("train", "eval")),
-        select=words(select) or config.select,
-        extend_select=(*words(extend_select), *config.extend_select),
-        ignore=(*words(ignore), *config.ignore),
-        overrides=tuple(Override(o.module, o.ignore) for o in config.overrides),
-        preview=preview or config.preview,
+        select=asked.select,
+        extend_select=asked.extend_select,
+        ignore=asked.ignore,
+        overrides=asked.overrides,
+        preview=asked.preview,
         ranges=input_ranges(input_range),
         said=training.said(
             config,

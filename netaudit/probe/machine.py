@@ -55,7 +55,6 @@ class Machine:
     def ends(self) -> Mapping[str, tuple[str, ...]]:
         """By call, the values that no later one needs: its operands for the last time, or its own that nobody takes."""
         last = {name: node.name for node in self.calls for name in (node.name, *needed(node))}
-        last |= {name: node.name for node in self.calls for name in needed(node)}
         over: dict[str, list[str]] = {node.name: [] for node in self.calls}
         for name, node in last.items():
             if name not in self.graph.heads:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isnan, log10, sqrt
+from math import inf, isnan, log10, prod, sqrt
 from statistics import median
 
 from netaudit.errors import ProbeError
 from netaudit.flow import fan_in
+from netaudit.intake.interpret import dtype_of
 from netaudit.measured import Gain, NodeMeasured, ParamMeasured, Spread
 from netaudit.probe.heads import cotangents, reference
 from netaudit.probe.linear import typical_gain
@@ -64,14 +65,7 @@ def runs(machine: Machine, plan: Plan) -> tuple[list[Sizes], bool]:
 
 def footprint(machine: Machine) -> int:
     """Bytes of all floating values of one run: what a backward pass keeps, at most."""
-    sizes = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "complex64": 8, "complex128": 16}
-    total = 0
-    for node in machine.calls:
-        entries = 1
-        for n in node.shape:
-            entries *= n
-        total += entries * sizes.get(node.dtype, 1)
-    return total
+    return sum(prod(node.shape) * dtype_of(node.dtype).itemsize for node in machine.calls if node.is_float)
 
 
 def segments(machine: Machine, memory: int | None) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf, isfinite, isnan, log10
+from math import isfinite, isnan
 
 import torch
 
@@ -114,9 +114,9 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: Fitted
         params=params,
         bounds=checked.count,
         violations=checked.violations,
-        values=calibration([(log, nodes[name].rms.middle) for name, log in _forecast_values(known.facts).items() if name in nodes]),
+        values=calibration([(f, nodes[row.id].rms.middle) for row in report.nodes if (f := row.rms.log10) is not None and row.id in nodes]),
         gradients=calibration(
-            [(f, params[n].gradient.middle) for n, g in known.flow.params.items() if (f := g.forecast) is not None and n in params]
+            [(f, params[row.name].gradient.middle) for row in report.params if (f := row.gradient.log10) is not None and row.name in params]
         ),
         studies=tuple(one.study for one in studies),
         notes=notes,
@@ -193,14 +193,6 @@ def _again(known: Known, settings: Probing, run: Fitted, first: Held) -> Held:
     if second.partial:
         raise KeyboardInterrupt  # a part of the second run says nothing of what the first one found
     return Held(first.count, held(known.facts, known.flow, second.found, second.machine.graph).violations) if second.same else first
-
-
-def _forecast_values(facts: Facts) -> Mapping[str, float]:
-    return {
-        name: 0.5 * log10(signal.moments.mean_square) if signal.moments.mean_square > 0.0 else -inf
-        for name, signal in facts.signals.items()
-        if name in facts.effects and signal.moments is not None
-    }
 
 
 def _notes(known: Known, run: Fitted, found: Sequence[Sizes]) -> tuple[str, ...]:
