@@ -105,11 +105,13 @@ def explain(
 
 
 @app.command()
-def schema() -> int:
-    """Print the JSON Schema of the JSON report."""
-    from netaudit.report.json import json_schema
+def schema(
+    kind: Annotated[str, typer.Argument(help="report, jsonl, forecast, certificate or baseline: what it describes.")] = "report",
+) -> int:
+    """Print the JSON Schema of the JSON report, or of another kind of document."""
+    from netaudit.report.documents import KINDS, json_schema
 
-    sys.stdout.write(json_schema())
+    sys.stdout.write(json_schema(one_of("KIND", kind, tuple(KINDS))))
     return CLEAN
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import inf, log10, prod
 
@@ -52,7 +52,7 @@ def _point(row: NodeRow, whole: float, on_path: bool) -> Point:
 
 
 def _moved(size: Magnitude, by: float) -> Magnitude:
-    return size if size.log10 is None else Magnitude(size.log10 + by, size.status)
+    return size if size.log10 is None else replace(size, log10=size.log10 + by)
 
 
 def _whole(target: TargetReport) -> float:
