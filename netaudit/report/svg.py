@@ -138,14 +138,13 @@ def whiskers(ends: Iterable[tuple[float, float, float]]) -> str:
     return f'<path class="whisker" d="{places}"/>' if places else ""
 
 
-def band(upper: Sequence[tuple[float, float] | None], lower: Sequence[tuple[float, float] | None]) -> str:
-    """The area between two lines, interrupted where there is none."""
-    runs = groupby(zip(upper, lower, strict=True), key=lambda ends: ends[0] is None or ends[1] is None)
+def band(ends: Iterable[tuple[float, float, float] | None]) -> str:
+    """The area between an upper and a lower height at each ``x``, interrupted where there is none."""
     parts = []
-    for is_gap, run in runs:
+    for is_gap, run in groupby(ends, key=lambda place: place is None):
         if not is_gap:
-            ends = list(run)
-            around = [p for p, _ in ends if p is not None] + [p for _, p in reversed(ends) if p is not None]
+            known = [place for place in run if place is not None]
+            around = [(x, top) for x, top, _ in known] + [(x, bottom) for x, _, bottom in reversed(known)]
             parts.append("M" + "L".join(f"{coordinate(x)} {coordinate(y)}" for x, y in around) + "z")
     return f'<path class="band" d="{"".join(parts)}"/>' if parts else ""
 

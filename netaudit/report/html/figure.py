@@ -35,7 +35,7 @@ from .profile import Point, Span, least, order, profile, spans
 
 WIDTH, LEFT, RIGHT = 960, 106, 12
 ROW, GAP, PANEL, HEAD = 16, 5, 118, 28
-COLUMNS = 160
+COLUMNS = 120
 """Cells of a strip at most: several calls share one in a deeper model, which then shows the least of their gradients."""
 USUAL = 2.1
 """The factor by which a forecast may be wrong without a word about it."""
@@ -160,26 +160,33 @@ def _panel(panel: Panel, y: float) -> Iterator[str]:
     def height(log10: float) -> float:
         return top + PANEL * (high - min(max(log10, low), high)) / (high - low)
 
-    def place(index: int, size: Magnitude, by: float = 0.0) -> tuple[float, float] | None:
-        if size.log10 is None:
-            return None
-        return LEFT + (index + 0.5) * step, height(size.log10 + by * (size.error or 0.0))
+    def place(index: int, size: Magnitude) -> tuple[float, float] | None:
+        return None if size.log10 is None else (LEFT + (index + 0.5) * step, height(size.log10))
 
     yield text(0, y + 12, panel.name, "head")
     yield from _legend(panel, y + 12)
     for tick in ticks(low, high):
         yield text(LEFT - 10, height(tick) + 4, power(tick), "end")
         yield line(LEFT, height(tick), WIDTH - RIGHT, height(tick), "grid")
-    sizes = list(enumerate(panel.forecast))
-    yield band([place(i, size, 1.0) for i, size in sizes], [place(i, size, -1.0) for i, size in sizes])
-    yield curve(place(i, size) for i, size in sizes)
-    wide = INNER / len(_columns(panel.spread))
+    wide = INNER / len(_columns(panel.forecast))
+    errors = [
+        found and (LEFT + (i + 0.5) * wide, height(found[1]), height(found[0]))
+        for i, found in enumerate(map(_error, _columns(panel.forecast)))
+    ]
+    yield band(errors)
+    yield curve(place(i, size) for i, size in enumerate(panel.forecast))
     yield whiskers(
         (LEFT + (i + 0.5) * wide, height(found.high), height(found.low))
-        for i, group in enumerate(_columns(panel.spread))
-        if (found := _spread(group)) is not None
+        for i, found in enumerate(map(_spread, _columns(panel.spread)))
+        if found is not None
     )
     yield marks(place(i, size) for i, size in enumerate(panel.measured))
+
+
+def _error(group: Sequence[Magnitude]) -> tuple[float, float] | None:
+    """The ends of the error bars of several forecasts; None where there is none."""
+    known = [(size.log10, size.error or 0.0) for size in group if size.log10 is not None]
+    return (min(log - error for log, error in known), max(log + error for log, error in known)) if known else None
 
 
 def _spread(group: Sequence[Spread | None]) -> Spread | None:
@@ -190,7 +197,7 @@ def _spread(group: Sequence[Spread | None]) -> Spread | None:
 
 def _legend(panel: Panel, y: float) -> Iterator[str]:
     x = LEFT + 30.0
-    yield band([(x, y - 9), (x + 22, y - 9)], [(x, y + 1), (x + 22, y + 1)])
+    yield band([(x, y - 9, y + 1), (x + 22, y - 9, y + 1)])
     yield line(x, y - 4, x + 22, y - 4, "curve")
     yield text(x + 28, y, "forecast, and its error")
     if any(size.log10 is not None for size in panel.measured):

@@ -117,33 +117,33 @@ def style() -> str:
     """The rules that draw the classes, for a list of class ``graph``.
 
     A row's ``::before`` lies left of it, as high as the row with all that it holds. Each lane is a custom property with the layers of
-    its lines; lines on the path are thicker and of another colour.
+    its lines (``--l1``), made of its colour, its width and where it is; lines on the path are thicker and of another colour.
     """
-    half = f"{ROW / 2:g}rem"
-    lanes = range(MOST_LANES + 1)
-    nothing = "".join(f"--l{lane}:none;--c{lane}:var(--edge);--w{lane}:1.5px;" for lane in lanes) + "--l:none;"
+    lanes = range(1, MOST_LANES + 1)
+    unset = "".join(_unset(lane) for lane in lanes)
     layers = ",".join(f"var(--l{lane})" for lane in lanes)
-    rules = [f".netaudit .graph li{{{nothing}}}", f".netaudit .graph li::before{{background:var(--l),{layers}}}"]
-    for letter, prop, place, size in (("t", "--l", "top 0", half), ("d", "--l0", f"top {half}", f"calc(100% - {half})")):
-        for name, color, width in ((letter, "var(--edge)", 1.5), (letter.upper(), "var(--o4)", 3)):
-            layer = f"linear-gradient({color},{color}) right {_middle(0, width)} {place}/{width:g}px {size} no-repeat"
-            rules.append(f".netaudit .graph .{name}{{{prop}:{layer}}}")
-    for lane in range(1, MOST_LANES + 1):
-        rules.append(f".netaudit .graph .p{lane}{{--c{lane}:var(--o4);--w{lane}:3px}}")
-        rules += [f".netaudit .graph .{shape}{lane}{{--l{lane}:{','.join(_layers(shape, lane, half))}}}" for shape in SHAPES]
-        rules.append(f".netaudit .graph .w{lane}{{--wide:{lane * PITCH:g}rem}}")
-    return "".join(rules)
+    half = f"{ROW / 2:g}rem"
+    rules = [f"li{{--h:{half};--t:none;--d:none;{unset}}}", f"li::before{{background:var(--t),var(--d),{layers}}}"]
+    for letter, color, width in (("", "var(--edge)", 1.5), ("p", "var(--o4)", 3)):
+        line = f"linear-gradient({color},{color}) right calc({PITCH / 2:g}rem - {width / 2:g}px) top"
+        rules.append(f".{'T' if letter else 't'}{{--t:{line} 0/{width:g}px var(--h) no-repeat}}")
+        rules.append(f".{'D' if letter else 'd'}{{--d:{line} var(--h)/{width:g}px calc(100% - var(--h)) no-repeat}}")
+    for lane in lanes:
+        rules.append(f".p{lane}{{--c{lane}:var(--o4);--w{lane}:3px}}.w{lane}{{--wide:{lane * PITCH:g}rem}}")
+        rules += [f".{shape}{lane}{{--l{lane}:{','.join(_layers(shape, lane))}}}" for shape in SHAPES]
+    return f".netaudit .graph{{{''.join(rules)}}}"
 
 
-def _middle(lane: int, width: float) -> str:
-    """From the right edge to a line of this width in the middle of a lane."""
-    return f"calc({(lane + 0.5) * PITCH:g}rem - {width / 2:g}px)"
+def _unset(lane: int) -> str:
+    """What a row says of a lane before its classes do: nothing is drawn, not on the path."""
+    middle = f"right calc({(lane + 0.5) * PITCH:g}rem - var(--w{lane})/2) top"
+    return (
+        f"--l{lane}:none;--c{lane}:var(--edge);--w{lane}:1.5px;--g{lane}:linear-gradient(var(--c{lane}),var(--c{lane}));--x{lane}:{middle};"
+    )
 
 
-def _layers(shape: str, lane: int, half: str) -> Iterator[str]:
-    color = f"linear-gradient(var(--c{lane}),var(--c{lane}))"
-    place = f"right calc({(lane + 0.5) * PITCH:g}rem - var(--w{lane})/2)"
-    top, height = {"s": (half, f"calc(100% - {half})"), "e": ("0", half)}.get(shape, ("0", "100%"))
-    yield f"{color} {place} top {top}/var(--w{lane}) {height} no-repeat"
+def _layers(shape: str, lane: int) -> Iterator[str]:
+    top, height = {"s": ("var(--h)", "calc(100% - var(--h))"), "e": ("0", "var(--h)")}.get(shape, ("0", "100%"))
+    yield f"var(--g{lane}) var(--x{lane}) {top}/var(--w{lane}) {height} no-repeat"
     if shape != "f":
-        yield f"{color} right {PITCH / 2:g}rem top calc({half} - var(--w{lane})/2)/{lane * PITCH:g}rem var(--w{lane}) no-repeat"
+        yield f"var(--g{lane}) right {PITCH / 2:g}rem top calc(var(--h) - var(--w{lane})/2)/{lane * PITCH:g}rem var(--w{lane}) no-repeat"
