@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 import typer
@@ -33,6 +34,7 @@ def _run(arguments: Sequence[str]) -> int:
     """Run with errors turned into one line and an exit code; tracebacks only with --verbose."""
     verbose = "--verbose" in arguments or "-v" in arguments
     try:
+        _refuse_a_mixture()
         code = app(args=list(arguments), standalone_mode=False, prog_name="netaudit", obj=tuple(arguments))
         sys.stdout.flush()
         return code if isinstance(code, int) else CLEAN
@@ -59,6 +61,22 @@ def _run(arguments: Sequence[str]) -> int:
         if verbose:
             raise
         return _usage(error)
+
+
+def _refuse_a_mixture() -> None:
+    """An unrelated project installs a package of the same name: with both, files of one stand among those of the other.
+
+    Raises:
+        NetauditError: it is installed.
+    """
+    try:
+        other = version("netaudit")  # this one is distributed as netaudit-torch
+    except PackageNotFoundError:
+        return
+    raise NetauditError(
+        f"another project, `netaudit` {other}, is installed in this environment: its files and those of netaudit-torch are mixed",
+        "pip uninstall netaudit netaudit-torch, then install netaudit-torch alone, or use an environment of its own",
+    )
 
 
 def _discard_results() -> None:
