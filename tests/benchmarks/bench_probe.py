@@ -40,7 +40,7 @@ from netaudit.probe import Plan, Probing
 from netaudit.probe.heads import cotangents
 from netaudit.probe.linear import largest_gain
 from netaudit.probe.machine import Local, Machine, machine_of, sweep
-from netaudit.probe.sizes import Sizes
+from netaudit.probe.sizes import Gauge
 
 MODELS: Mapping[str, tuple[str, str]] = {
     "resnet50": ("torchvision:resnet50", "x=f32[{batch},3,224,224]"),
@@ -84,10 +84,11 @@ def plain(subject: Subject, device: torch.device) -> Callable[[], None]:
 def measured(subject: Subject, device: torch.device, samples: int) -> Callable[[], None]:
     """The same at every node, with gains."""
     machine = machine_of(lower(trace(subject), subject), device)
-    heads = cotangents(machine, 0)
 
     def run() -> None:
-        sweep(machine, heads, Sizes(samples))
+        watch = Gauge(samples)
+        sweep(machine, cotangents(machine, 0), watch)
+        watch.read()
         _wait(device)
 
     return run
