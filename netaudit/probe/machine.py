@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Protocol
@@ -104,8 +104,10 @@ def _call_of(node: Node) -> str:
 
 
 def machine_of(lowered: Lowered, device: torch.device) -> Machine:
-    """A lowered graph on a device. A normalisation updates its statistics in place, so that leaves are copied, but for trained
-    parameters: torch lets no call write to those.
+    """A lowered graph on a device.
+
+    A normalisation updates its statistics in place, so that leaves are copied, but for trained parameters: torch lets no call
+    write to those.
     """
     kept = {node.name for node in lowered.graph.nodes if node.op in LEAVES}
     own = {info.node for info in lowered.graph.params.values() if info.trainable}
@@ -274,12 +276,9 @@ def trial(machine: Machine, viewer: Viewer, *, seed: int = 0) -> None:
 
 def segments(calls: Sequence[Node], cuts: Sequence[int]) -> list[Sequence[Node]]:
     """The calls from each cut to the next; a cut between results of one call is made behind them."""
-    places = {0, len(calls)}
-    for place in cuts:
-        while 0 < place < len(calls) and _call_of(calls[place]) == _call_of(calls[place - 1]):
-            place += 1
-        places.add(min(max(place, 0), len(calls)))
-    return [calls[a:b] for a, b in pairwise(sorted(places))]
+    inside = {i for i in range(1, len(calls)) if _call_of(calls[i]) == _call_of(calls[i - 1])}
+    behind = (next(i for i in range(cut, len(calls) + 1) if i not in inside) for cut in cuts if 0 < cut < len(calls))
+    return [calls[a:b] for a, b in pairwise(sorted({0, len(calls), *behind}))]
 
 
 class _Source(torch.autograd.Function):
@@ -294,6 +293,7 @@ class _Source(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[None, Tensor]:
         """Never run: the gradient is taken off on its way here."""
+        del ctx
         return None, cotangents[0]
 
 

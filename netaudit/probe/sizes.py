@@ -98,9 +98,9 @@ def _factors(x: Tensor) -> tuple[Number, Number]:
 
     On a device of its own a look waits for all that was asked before it: there the entries are always scaled.
     """
-    if not x.numel():
+    real = _entries(x)
+    if not real.numel():
         return 0.0, 0.0
-    real = torch.view_as_real(x) if x.is_complex() else x
     kind = torch.float32 if real.element_size() < 4 else None
     if real.device.type == "cpu":
         found = float(torch.linalg.vector_norm(real, dtype=kind))
@@ -110,11 +110,29 @@ def _factors(x: Tensor) -> tuple[Number, Number]:
     return top, torch.linalg.vector_norm(real / top, dtype=kind)
 
 
+def _entries(x: Tensor) -> Tensor:
+    """All real numbers of a tensor, in a row as they lie in memory: no copy, however its axes are permuted."""
+    real = torch.view_as_real(x) if x.is_complex() else x
+    return real.permute(sorted(range(real.ndim), key=lambda axis: -real.stride(axis))).flatten()
+
+
 def _product(top: float, unit: float) -> float:
     """The norm from its factors: entries that are all zero were divided by zero, and the norm of finite ones is finite."""
     if top == 0.0:
         return 0.0
     return min(top * unit, torch.finfo(torch.float64).max) if isfinite(top) else top
+
+
+PIECE = 1 << 18
+"""Entries whose zeros are counted at once: what is written meanwhile stays in the cache."""
+
+
+def _zeros(real: Tensor) -> Number:
+    """How many entries are exactly zero. On a CPU torch counts ten times slower than it adds floats."""
+    if real.device.type != "cpu":
+        return (real == 0).sum()
+    pieces = real.split(PIECE)
+    return sum(float(torch.eq(piece, 0, out=torch.empty(piece.shape)).sum()) for piece in pieces)
 
 
 class Numbers:
@@ -166,9 +184,9 @@ class Gauge:
         """Measure a floating value: norm, extremes, zeros."""
         if not (value.is_floating_point() or value.is_complex()):
             return
-        real = torch.view_as_real(value) if value.is_complex() else value
-        extremes: tuple[Number, Number] = torch.aminmax(real) if value.numel() else (0.0, 0.0)
-        place = self._numbers.add(*_factors(value), *extremes, torch.count_nonzero(real))
+        entries = _entries(value)
+        extremes: tuple[Number, Number] = torch.aminmax(entries) if value.numel() else (0.0, 0.0)
+        place = self._numbers.add(*_factors(entries), *extremes, _zeros(entries))
         self._values[node.name] = (node, place, value.numel())
 
     def cotangent(self, node: Node, cotangent: Tensor) -> None:
@@ -238,8 +256,8 @@ class Gauge:
 
 
 def _extent(numbers: Sequence[float], count: int) -> Extent:
-    least, most, others = numbers
-    return Extent(least, most, 1.0 - others / count if count else 0.0)
+    least, most, zeros = numbers
+    return Extent(least, most, zeros / max(count, 1))
 
 
 def _pulls(norms: Sequence[float], outputs: int) -> Pulls:
