@@ -61,10 +61,11 @@ def _ranges(facts: Facts, found: Sequence[Sizes], slack: float) -> Iterator[str]
             allowed = facts.signals[node].range
             if not size.count or not size.is_finite or (isinf(allowed.lo) and isinf(allowed.hi)):
                 continue
+            extent = run.extents[node]
             low, high = (edge - abs(edge) * slack - slack for edge in (allowed.lo, -allowed.hi))
-            wrong = size.least < low or -size.most < high
+            wrong = extent.least < low or -extent.most < high
             yield (
-                f"`{node}` lies in [{size.least:.6g}, {size.most:.6g}], proved to be in [{allowed.lo:.6g}, {allowed.hi:.6g}]"
+                f"`{node}` lies in [{extent.least:.6g}, {extent.most:.6g}], proved to be in [{allowed.lo:.6g}, {allowed.hi:.6g}]"
                 if wrong
                 else ""
             )
