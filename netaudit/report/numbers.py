@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, floor, inf, isfinite, isinf
+from math import ceil, floor, inf, isfinite, isinf, isnan
 from math import log10 as _log10
 
 from netaudit.finding import Evidence, Magnitude, Status
@@ -19,6 +19,23 @@ def short(log10: float | None) -> str:
         return f"10^{log10:.0f}"
     value = 10.0**log10
     return f"{value:.2g}" if -2 <= log10 < 4 else f"{value:.1e}"
+
+
+def size(log10: float | None) -> str:
+    """``short``, with a word for NaN and infinity: a measured size that is not finite."""
+    return "not finite" if log10 is not None and (isnan(log10) or log10 == inf) else short(log10)
+
+
+def cell(column: str, value: str | float | None) -> str | float | None:
+    """A cell of a study: a number with the six digits that matter, a word where it is none.
+
+    A -inf below a ``log10`` is exactly zero.
+    """
+    if not isinstance(value, float) or isfinite(value):
+        return float(f"{value:.6g}") if isinstance(value, float) else value
+    if isnan(value):
+        return "not finite"
+    return "infinite" if value > 0 else "zero" if "log10" in column else "-infinite"
 
 
 def at_most(log10: float | None) -> str:
