@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import isfinite
 
 from tabulate import tabulate
@@ -16,6 +17,8 @@ from .plain import abridged
 
 SHOWN = 40
 """Rows of a table without ``--full``."""
+DIGITS = 4
+"""Significant digits in the table of a study."""
 
 
 def text(target: TargetReport, *, full: bool) -> str:
@@ -43,7 +46,8 @@ def _lines(target: TargetReport, *, full: bool) -> Iterator[str]:
             yield _study(study)
     yield ""
     yield from (_verdict(f) for f in target.findings)
-    yield from agreement(target, found) if found is not None else ("nothing was measured",)
+    # what the studies say stands below their tables already
+    yield from agreement(target, replace(found, studies=())) if found is not None else ("nothing was measured",)
     yield from (f"incomplete: {problem}" for problem in target.problems)
 
 
@@ -90,9 +94,9 @@ def _verdict(finding: Finding) -> str:
 def _study(study: Study) -> str:
     rows = [tuple(map(_cell, study.columns, row)) for row in study.rows]
     body = tabulate(rows, headers=study.columns, tablefmt="simple", disable_numparse=True)
-    return f"{study.title}\n\n{body}" + (f"\n\n{study.says}" if study.says else "")
+    return f"{study.title}\n\n{body}" + (f"\n\n{study.says.replace('; ', chr(10))}" if study.says else "")
 
 
 def _cell(column: str, value: str | float | None) -> str:
-    known = cell(column, value)
-    return "" if known is None else f"{known:.4g}" if isinstance(known, float) else known
+    known = cell(column, value, DIGITS)
+    return "" if known is None else f"{known:.{DIGITS}g}" if isinstance(known, float) else known

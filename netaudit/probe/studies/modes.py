@@ -16,6 +16,7 @@ from netaudit.probe.sizes import log, norm
 
 from .bench import Bench, Studied
 
+TITLE = "training and evaluation mode"
 CLOSE = 1e-6
 """Relative difference below which two outputs are the same but for rounding."""
 
@@ -28,9 +29,7 @@ def modes(bench: Bench) -> Studied:
     train, evaluated = (_outputs(bench, mode) for mode in ("train", "eval"))
     rows = tuple(_row(i, a, b) for i, (a, b) in enumerate(zip(train, evaluated, strict=False)) if a.is_floating_point())
     columns = ("output", "log10 RMS, train", "log10 RMS, eval", "log10 relative difference")
-    return Studied(
-        Study("modes", "training and evaluation mode", columns, rows, _says([row[3] for row in rows if isinstance(row[3], float)]))
-    )
+    return Studied(Study("modes", TITLE, columns, rows, _says([row[3] for row in rows if isinstance(row[3], float)])))
 
 
 def _says(apart: Sequence[float]) -> str:
