@@ -25,7 +25,7 @@ def precise(machine: Machine) -> Machine:
     dtype = "float32" if machine.device.type == "mps" else "float64"
     nodes = tuple(_retyped(node, dtype) for node in machine.graph.nodes)
     leaves = {name: leaf.to(dtype_of(dtype)) if leaf.is_floating_point() else leaf for name, leaf in machine.leaves.items()}
-    return replace(machine, graph=replace(machine.graph, nodes=nodes), leaves=leaves)
+    return given(replace(machine, graph=replace(machine.graph, nodes=nodes)), leaves)
 
 
 def _retyped(node: Node, dtype: str) -> Node:
@@ -69,8 +69,13 @@ def opened(machine: Machine, name: str, *, seed: int = 0) -> Machine:
 
 
 def given(machine: Machine, leaves: Mapping[str, Tensor]) -> Machine:
-    """The machine with other values for some of its leaves."""
-    return replace(machine, leaves={**machine.leaves, **leaves})
+    """The machine with other values for some of its leaves.
+
+    Its constants are copied: a normalisation updates its statistics in place, and would hand what one run did to them on to the next.
+    """
+    constants = {node.name for node in machine.graph.nodes if node.op == "constant"}
+    known = {**machine.leaves, **leaves}
+    return replace(machine, leaves={name: leaf.clone() if name in constants else leaf for name, leaf in known.items()})
 
 
 # where signals come in --------------------------------------------------------------------------------------------------

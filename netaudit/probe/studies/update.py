@@ -15,6 +15,7 @@ from netaudit.graph import Node
 from netaudit.measured import Study
 from netaudit.probe.heads import cotangents
 from netaudit.probe.machine import Local, Machine, sweep
+from netaudit.probe.recut import given
 from netaudit.probe.run import segments
 from netaudit.probe.sizes import log, norm
 from netaudit.training import Group, Optimizer, Training, kind_of
@@ -93,7 +94,7 @@ class _Kept:
 
 def _gradients(bench: Bench) -> Mapping[str, Tensor]:
     """The gradient of every trained parameter that gets one, by the parameter's name."""
-    machine = bench.machine
+    machine = given(bench.machine, {})
     nodes = {info.node: name for name, info in machine.graph.params.items() if info.trainable}
     kept = _Kept(frozenset(nodes))
     bench.plan.progress("first step", 0, 1)
