@@ -66,6 +66,13 @@ def runs(machine: Machine, plan: Plan) -> tuple[list[Sizes], tuple[str, ...], bo
     return found, notes, False
 
 
+def sized(machine: Machine, plan: Plan) -> Sizes:
+    """The sizes of values and gradients in one sweep with the plan's seed and memory, without gains."""
+    watch = Gauge()
+    sweep(machine, cotangents(machine, plan.seed), watch, cuts=cut_for(machine, plan)[0], seed=plan.seed)
+    return watch.read()
+
+
 def cut_for(machine: Machine, plan: Plan) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Where the graph is cut to stay within the plan's memory, and what is to be said of it."""
     if plan.memory is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite, log10, sqrt
 from typing import TypeAlias
@@ -69,8 +69,7 @@ class Pulls:
 class Sizes:
     """What was seen of one run, by node: sizes of values and of cotangents, gains by operand.
 
-    ``wrong`` are the calls, forward, and ``wrong_gradient`` those, backward, whose result is not finite although all that
-    they were given is.
+    ``wrong_gradient`` are the calls whose backward made something that is not finite of a cotangent that is.
     """
 
     values: Mapping[str, Size] = field(default_factory=dict)
@@ -78,7 +77,6 @@ class Sizes:
     gradients: Mapping[str, Size] = field(default_factory=dict)
     pulls: Mapping[str, Mapping[str, Pulls]] = field(default_factory=dict)
     largest: Mapping[str, Mapping[str, Largest]] = field(default_factory=dict)
-    wrong: tuple[str, ...] = ()
     wrong_gradient: tuple[str, ...] = ()
 
 
@@ -173,7 +171,7 @@ class Gauge:
     pairs: int = 20
     seed: int = 0
     _numbers: Numbers = field(default_factory=Numbers)
-    _values: dict[str, tuple[Node, int, int]] = field(default_factory=dict)
+    _values: dict[str, tuple[int, int]] = field(default_factory=dict)
     _gradients: dict[str, tuple[int, int]] = field(default_factory=dict)
     _parts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _sent: dict[str, tuple[weakref.ref[Tensor], int]] = field(default_factory=dict)
@@ -187,7 +185,7 @@ class Gauge:
         entries = _entries(value)
         extremes: tuple[Number, Number] = torch.aminmax(entries) if value.numel() else (0.0, 0.0)
         place = self._numbers.add(*_factors(entries), *extremes, _zeros(entries))
-        self._values[node.name] = (node, place, value.numel())
+        self._values[node.name] = (place, value.numel())
 
     def cotangent(self, node: Node, cotangent: Tensor) -> None:
         """Measure a cotangent, unless it is a part that was measured."""
@@ -235,18 +233,17 @@ class Gauge:
         def at(place: int) -> float:
             return _product(numbers[place], numbers[place + 1])
 
-        values = {name: Size(at(place), count) for name, (_, place, count) in self._values.items()}
+        values = {name: Size(at(place), count) for name, (place, count) in self._values.items()}
         gradients = {name: Size(at(place), count) for name, (place, count) in self._gradients.items()}
         return Sizes(
             values,
-            {name: _extent(numbers[place + 2 : place + 5], count) for name, (_, place, count) in self._values.items()},
+            {name: _extent(numbers[place + 2 : place + 5], count) for name, (place, count) in self._values.items()},
             gradients,
             {
                 name: {operand: _pulls([at(place) for place in places], outputs) for operand, places in found.items()}
                 for name, (found, outputs) in self._pulls.items()
             },
             dict(self._largest),
-            tuple(_broken({name: node for name, (node, _, _) in self._values.items()}, values)),
             tuple(
                 name
                 for name, places in self._parts.items()
@@ -262,10 +259,3 @@ def _extent(numbers: Sequence[float], count: int) -> Extent:
 
 def _pulls(norms: Sequence[float], outputs: int) -> Pulls:
     return Pulls(tuple(p * p for p in norms), max(norms) / sqrt(outputs), outputs)
-
-
-def _broken(nodes: Mapping[str, Node], values: Mapping[str, Size]) -> Iterator[str]:
-    """The nodes that are not finite although everything they were given is."""
-    for name, node in nodes.items():
-        if not values[name].is_finite and all(values[given].is_finite for given in node.inputs if given in values):
-            yield name
