@@ -111,7 +111,7 @@ def _factors(x: Tensor) -> tuple[Number, Number]:
 def _entries(x: Tensor) -> Tensor:
     """All real numbers of a tensor, in a row as they lie in memory: no copy, however its axes are permuted."""
     real = torch.view_as_real(x) if x.is_complex() else x
-    return real.permute(sorted(range(real.ndim), key=lambda axis: -real.stride(axis))).flatten()
+    return real.permute(sorted(range(real.ndim), key=lambda axis: -real.stride()[axis])).flatten()
 
 
 def _product(top: float, unit: float) -> float:
@@ -129,7 +129,7 @@ def _zeros(real: Tensor) -> Number:
     """How many entries are exactly zero. On a CPU torch counts ten times slower than it adds floats."""
     if real.device.type != "cpu":
         return (real == 0).sum()
-    pieces = real.split(PIECE)
+    pieces = torch.split(real, PIECE)
     return sum(float(torch.eq(piece, 0, out=torch.empty(piece.shape)).sum()) for piece in pieces)
 
 

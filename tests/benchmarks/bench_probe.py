@@ -1,14 +1,12 @@
 """The probe measured: what it costs, how fast the largest gain is found, what it says of models with a known fault.
 
 usage: python tests/benchmarks/bench_probe.py [--device cpu] [--only tests cost cuts convergence faults] [--faults DIR]
-                                              [--models NAME ...] [--batch 8] [--repeats 3] [--threads 1] [--pairs 20]
+                                              [--batch 8] [--threads 1] [--pairs 20]
 
 On a machine with a GPU, ``--device cuda`` is the one command: it runs the tests that need one, then makes every table there.
 
 tests         the tests marked gpu; left out on a CPU
-cost          time and peak memory of the node-level measurement (sizes, gradients, typical gains from so many samples) over one plain
-              forward and backward pass of the same model on the same device: GPT-2 small on sequences of 128 tokens
-cuts          peak memory with a limit (--probe-memory): predicted and real
+cost, cuts    time and memory: ``bench_probe_cost.py``
 convergence   the largest gain of every call of small networks, by at most ``--pairs`` products, over the exact largest singular value of
               its Jacobian
 faults        every case of a fault benchmark (``cases/*.py``, ``labels.json``) audited with a probe: verdicts of its findings
@@ -31,19 +29,19 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # run from a checkout, installed or not
 
-from probe_cost import COSTED, CUT, MODELS, answer, cost, cuts, machine_on
-
 from netaudit.audit import Settings, audit_subject
 from netaudit.graph import Node
+from netaudit.intake.lower import lower
 from netaudit.intake.subject import Options, Subject
 from netaudit.intake.target import load
+from netaudit.intake.trace import trace
 from netaudit.intake.wrap import leaves_of
 from netaudit.pack import installed
 from netaudit.probe import Plan, Probing
 from netaudit.probe.devices import device_of, title
 from netaudit.probe.heads import cotangents
 from netaudit.probe.linear import largest_gain
-from netaudit.probe.machine import Local, Machine, sweep
+from netaudit.probe.machine import Local, Machine, machine_of, sweep
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("tests", "cost", "cuts", "convergence", "faults")
@@ -114,11 +112,15 @@ def _small(device: torch.device) -> Iterator[tuple[Machine, str]]:
             t[:1, :8] if t.ndim > 2 or not t.is_floating_point() else t[:2] for t in leaves_of((subject.args, dict(subject.kwargs)))
         )
         small = Subject(target, subject.model, leaves, {}, leaves, "a part of the example")
-        yield machine_on(device, small), target
+        yield _machine(small, device), target
     torch.manual_seed(0)
     x = torch.randn(1, 3, 10, 10)
     images = Subject("convolutions", Convolutions(), (x,), {}, x, "drawn")
-    yield machine_on(device, images), "convolutions"
+    yield _machine(images, device), "convolutions"
+
+
+def _machine(subject: Subject, device: torch.device) -> Machine:
+    return machine_of(lower(trace(subject), subject), device)
 
 
 class Convolutions(nn.Module):
@@ -173,28 +175,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
-    parser.add_argument("--models", nargs="*", choices=list(MODELS))
     parser.add_argument("--faults", type=Path)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(given.threads)
     device = device_of(given.device)
-    if given.child:
-        print(json.dumps(answer(given.child, device, given.batch)))
-        return 0
     print(f"device {title(device)}, torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
     failed = 0
     if "tests" in given.only and device.type == "cuda":
         failed = subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", "tests"], cwd=ROOT, check=False).returncode
-    if "cost" in given.only:
-        print(f"\ncost, batch {given.batch}\n\n{cost(device, given.batch, given.repeats, given.models or COSTED)}", flush=True)
-    if "cuts" in given.only:
-        print(f"\nlimits of memory, batch {given.batch}\n\n{cuts(device, given.batch, given.models or CUT)}", flush=True)
+    priced = [part for part in ("cost", "cuts") if part in given.only]
+    if priced:
+        numbers = ("--device", given.device, "--batch", str(given.batch), "--threads", str(given.threads))
+        subprocess.run([sys.executable, str(Path(__file__).with_name("bench_probe_cost.py")), *numbers, "--only", *priced], check=True)
     if "convergence" in given.only:
         print(f"\nlargest gain in at most {given.pairs} pairs of products\n\n{convergence(device, given.pairs)}", flush=True)
     if "faults" in given.only and given.faults:
