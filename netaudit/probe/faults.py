@@ -28,9 +28,9 @@ class Faults:
     gradients: tuple[str, ...]
 
     @property
-    def all(self) -> frozenset[str]:
-        """Both."""
-        return frozenset((*self.values, *self.gradients))
+    def first(self) -> frozenset[str]:
+        """Where it began: gradients that are not finite follow from values that are not."""
+        return frozenset(self.values or self.gradients)
 
 
 def faults(machine: Machine, seen: Sizes) -> Faults:

@@ -1,4 +1,4 @@
-"""The same machine cut otherwise: in float64, from its outputs instead of its loss, with a call's value as an input."""
+"""The same machine cut otherwise: in a wider precision, from its outputs instead of its loss, with a call's value as an input."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ LOOKUPS = frozenset({"aten.embedding", "aten.embedding_bag", "aten._embedding_ba
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
-def precise(machine: Machine) -> Machine:
-    """The machine in float64 throughout; in float32 where the device has no float64 (mps).
+def at_least(machine: Machine, dtype: str) -> Machine:
+    """The machine with every floating type that is narrower than float32 or float64 replaced by that; float32 where a device has no other.
 
     Every cast of the graph goes there as well, so that what is run is the function that the model rounds.
     """
-    dtype = "float32" if machine.device.type == "mps" else "float64"
-    nodes = tuple(_retyped(node, dtype) for node in machine.graph.nodes)
-    leaves = {name: leaf.to(dtype_of(dtype)) if leaf.is_floating_point() else leaf for name, leaf in machine.leaves.items()}
+    wide = "float32" if machine.device.type == "mps" else dtype
+    narrow = frozenset(_FLOATS[: _FLOATS.index(wide)])
+    nodes = tuple(_retyped(node, narrow, wide) for node in machine.graph.nodes)
+    kinds = {dtype_of(name) for name in narrow}
+    leaves = {name: leaf.to(dtype_of(wide)) for name, leaf in machine.leaves.items() if leaf.dtype in kinds}
     return given(replace(machine, graph=replace(machine.graph, nodes=nodes)), leaves)
 
 
-def _retyped(node: Node, dtype: str) -> Node:
-    args: Mapping[str, Arg] = {k: dtype if isinstance(v, str) and v in _FLOATS else v for k, v in node.args.items()}
-    own = dtype if node.dtype in _FLOATS else node.dtype
-    return replace(node, args=args, dtype=own, folded=tuple(_retyped(inner, dtype) for inner in node.folded))
+def _retyped(node: Node, narrow: frozenset[str], wide: str) -> Node:
+    args: Mapping[str, Arg] = {k: wide if isinstance(v, str) and v in narrow else v for k, v in node.args.items()}
+    own = wide if node.dtype in narrow else node.dtype
+    return replace(node, args=args, dtype=own, folded=tuple(_retyped(inner, narrow, wide) for inner in node.folded))
 
 
 def outputs(machine: Machine) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: Fitted
         params,
         {name: size for one in studies for name, size in one.updates.items()},
         next((one.edge for one in studies if one.edge is not None), None),
-        frozenset().union(*(one.all for one in wrong), *(one.broken for one in studies)),
+        frozenset().union(*(one.first for one in wrong), *(one.broken for one in studies)),
     )
     findings = tuple(judged(f, readings) for f in report.findings)
     return replace(

@@ -77,7 +77,7 @@ def test_the_gain_is_that_of_the_explicit_jacobian(loss: Loss | None) -> None:
     assert isinstance(typical, float)
     assert isinstance(error, float)
     assert converged == "yes"
-    assert largest_truth * (1 - TOLERANCE) <= largest <= largest_truth * (1 + 1e-9)
+    assert largest_truth * (1 - TOLERANCE) <= largest <= largest_truth * (1 + 1e-5)
     typical_truth = float(torch.linalg.matrix_norm(truth)) / truth.shape[0] ** 0.5
     assert abs(typical / typical_truth - 1) <= 4 * error
 
@@ -197,7 +197,8 @@ def test_targets_are_not_scaled() -> None:
     class Regression(nn.Module):
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
             del y
-            return 3 * x
+            z: Tensor = 3 * x
+            return z
 
     def loss(model: nn.Module, inputs: Any) -> Tensor:
         x, y = inputs
@@ -264,7 +265,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         q, k, v = self.qkv(x).chunk(3, -1)
-        scores = (q @ k.transpose(-1, -2)).masked_fill(mask[:, None, :] == 0, float("-inf"))
+        scores: Tensor = (q @ k.transpose(-1, -2)).masked_fill(mask[:, None, :] == 0, float("-inf"))
         if self.scores:
             return scores
         y: Tensor = (scores + 1.0).softmax(-1).tanh() @ v  # the + and the tanh keep the parts apart
@@ -341,7 +342,7 @@ def test_the_curvature_is_that_of_the_explicit_hessian() -> None:
         assert row[4] == "yes"
         assert top == pytest.approx(float(values[-1]), rel=1e-5)
         assert row[5] == pytest.approx(2 / float(values[-1]), rel=1e-5)
-        assert float(values[0]) * (1 + 1e-9) <= row[2]  # type: ignore[operator]  # a number
+        assert float(values[0]) * (1 + 1e-5) <= row[2]  # type: ignore[operator]  # a number
 
 
 def test_few_products_give_a_lower_bound() -> None:
@@ -351,7 +352,7 @@ def test_few_products_give_a_lower_bound() -> None:
     top, products = found.rows[0][1], found.rows[0][3]
     assert products == "2"
     assert isinstance(top, float)
-    assert top <= float(values[-1])
+    assert top <= float(values[-1]) * (1 + 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -471,7 +472,7 @@ def test_a_weight_that_is_zero_has_no_ratio_and_is_counted() -> None:
     training = Training((Optimizer("SGD", (Group(("0.weight", "2.bias"), {"lr": 0.1}),)),))
     found = studied("update", _bench(_subject(model, X, _square), training))
     assert set(found.updates) == {"0.weight"}
-    assert "1 that start at zero have no ratio" in found.study.says
+    assert "since they start at zero: 1" in found.study.says
 
 
 def test_a_step_that_the_format_loses_is_zero() -> None:
@@ -513,7 +514,7 @@ def test_what_torch_cannot_do_is_a_row(monkeypatch: pytest.MonkeyPatch, error: E
         raise error
 
     for module in ("gain", "scale", "curvature"):
-        monkeypatch.setattr(f"netaudit.probe.studies.{module}.{'precise' if module != 'scale' else 'entrance'}", failing)
+        monkeypatch.setattr(f"netaudit.probe.studies.{module}.{'at_least' if module != 'scale' else 'entrance'}", failing)
     for name in ("gain", "scale", "curvature"):
         found = studied(name, _bench(_subject(_net(), X, _square)))
         assert found.study.columns == ("not measured",)

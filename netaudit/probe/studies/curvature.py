@@ -13,7 +13,7 @@ from netaudit.errors import ProbeError
 from netaudit.measured import Study
 from netaudit.probe.linear import differentiable
 from netaudit.probe.machine import Machine, forward
-from netaudit.probe.recut import answering, precise
+from netaudit.probe.recut import answering, at_least
 from netaudit.probe.spectrum import Ends, ends
 from netaudit.training import Group, Optimizer, Training
 
@@ -36,7 +36,8 @@ def curvature(bench: Bench) -> Studied:
     ``lr < 2 / lambda``, heavy-ball momentum m multiplies that by ``1 + m``, Nesterov's by ``(1 + m) / (1 + 2 m)``, an averaged gradient
     (Adam, beta1) by ``(1 + beta1) / (1 - beta1)``, P held fixed.
 
-    Assumes this batch and these dropout masks, in float64; no decay, no clipping. Where groups have several learning rates,
+    Assumes this batch and these dropout masks; no decay, no clipping. Plain in the model's precision, at least float32, Adam's in
+    float64. Where groups have several learning rates,
     parameter i counts with ``sqrt(lr_i / lr)``, lr the largest: ``H`` becomes ``D H D``. Units: loss over parameter squared
     (plain), loss over parameter (Adam).
     Source: Pearlmutter 1994; Cohen et al. 2021, sections 2 and B; Cohen et al. 2022 (adaptive methods), section 3.
@@ -48,11 +49,9 @@ def curvature(bench: Bench) -> Studied:
     if machine.graph.loss is None:
         raise ProbeError("the target has no loss that was traced", "give it loss(model, inputs)")
     moved = _moved(machine, bench.training)
-    hessian = _hessian(precise(answering(machine, (machine.graph.loss,))), moved, bench.plan.seed)
-    speed = torch.cat([torch.full_like(one, sqrt(moved[name])) for name, one in hessian.parts.items()])
-    divisor = torch.cat([one.abs() + _eps(bench.training, name) for name, one in hessian.parts.items()])
-    plain = _ends(bench, "curvature", hessian, speed, max(bench.plan.pairs // 2, 1))
-    adam = _ends(bench, "curvature, Adam's", hessian, speed / divisor.sqrt(), max(bench.plan.pairs - plain.products, 1))
+    lossy = answering(machine, (machine.graph.loss,))
+    plain = _plain(bench, lossy, moved, max(bench.plan.pairs // 2, 1))
+    adam = _adam(bench, lossy, moved, max(bench.plan.pairs - plain.products, 1))
     only = bench.training.optimizers[0] if len(bench.training.optimizers) == 1 else None
     rows = tuple(_row(name, found) for name, found in (("plain", plain), ("Adam, step 0", adam)))
     columns = ("Hessian", "lambda max >=", "lambda min <=", "products", "converged", "2 / lambda")
@@ -89,6 +88,22 @@ def _hessian(machine: Machine, moved: Mapping[str, float], seed: int) -> _Hessia
         return torch.cat([one.flatten() for one in second])
 
     return _Hessian(product, {name: one.detach().flatten() for name, one in zip(leaves, found, strict=True)})
+
+
+def _plain(bench: Bench, machine: Machine, moved: Mapping[str, float], products: int) -> Ends:
+    hessian = _hessian(at_least(machine, "float32"), moved, bench.plan.seed)
+    return _ends(bench, "curvature", hessian, _speed(hessian, moved), products)
+
+
+def _adam(bench: Bench, machine: Machine, moved: Mapping[str, float], products: int) -> Ends:
+    """In float64: what is rounded where a gradient is next to zero, P is not far from eps and ``P^-1`` from 1e8, would show."""
+    hessian = _hessian(at_least(machine, "float64"), moved, bench.plan.seed)
+    divisor = torch.cat([one.abs() + _eps(bench.training, name) for name, one in hessian.parts.items()])
+    return _ends(bench, "curvature, Adam's", hessian, _speed(hessian, moved) / divisor.sqrt(), products)
+
+
+def _speed(hessian: _Hessian, moved: Mapping[str, float]) -> Tensor:
+    return torch.cat([torch.full_like(one, sqrt(moved[name])) for name, one in hessian.parts.items()])
 
 
 def _ends(bench: Bench, what: str, hessian: _Hessian, scale: Tensor, products: int) -> Ends:

@@ -93,14 +93,15 @@ def _row(bench: Bench, title: str, leaves: Mapping[str, Tensor]) -> tuple[tuple[
     found = faults(machine, seen)
     ends = [seen.values[name] for name in (*machine.graph.heads, *machine.graph.outputs) if name in seen.values]
     finite = "finite" if all(end.is_finite for end in ends) else "not finite"
-    return (title, _first(machine, found.values), _gradient(machine, found), finite), found.all
+    return (title, _first(machine, found.values), _gradient(machine, found), finite), found.first
 
 
 def _first(machine: Machine, names: tuple[str, ...]) -> str:
     if not names:
         return "finite"
-    module = machine.nodes[names[0]].where.module
-    return f"{names[0]}" + (f" in {module}" if module else "")
+    node = machine.nodes[names[0]]
+    what = f"{node.name} ({node.op})" if node.folded else node.name  # a whole is named after its last part
+    return what + (f" in {node.where.module}" if node.where.module else "")
 
 
 def _gradient(machine: Machine, found: Faults) -> str:
@@ -114,4 +115,6 @@ def _says(rows: list[tuple[str, ...]]) -> str:
     skipped = f", {len(rows) - len(asked)} could not be asked" if len(asked) < len(rows) else ""
     if not asked:
         return "nothing was asked" + skipped
-    return (f"not finite for: {', '.join(broken)}" if broken else f"finite at all {len(asked)}") + skipped
+    overflow = f"finite at all {len(asked)} but the largest number, where any sum overflows"
+    said = overflow if broken == [LARGEST] else f"not finite for: {', '.join(broken)}" if broken else f"finite at all {len(asked)}"
+    return said + skipped

@@ -12,7 +12,7 @@ from netaudit.facts import LEAVES, Facts
 from netaudit.measured import Study
 from netaudit.probe.linear import Largest, Map, Typical, jacobian, largest_gain, noise, typical_gain
 from netaudit.probe.machine import Machine, forward
-from netaudit.probe.recut import Entrance, answering, entrance, outputs, precise
+from netaudit.probe.recut import Entrance, answering, at_least, entrance, outputs
 from netaudit.probe.sizes import norm
 
 from .bench import Bench, Studied
@@ -30,10 +30,11 @@ def gain(bench: Bench) -> Studied:
     estimate with its relative standard error; beside them stands the PROVED bound composed call by call,
     ``L_y = sum over operands of lip L_operand``. Gains have no unit but that of outputs over inputs.
 
-    Assumes the point that was run, its dropout masks included; in float64, so that products lose nothing.
+    Assumes the point that was run, its dropout masks included; in the model's precision, at least float32: a lower bound but for
+    rounding.
     Source: Golub and Van Loan 2013, section 10.4; Hutchinson 1990; Virmaux and Scaman 2018, section 3 (composition).
     """
-    came = entrance(precise(bench.machine), seed=bench.plan.seed)
+    came = entrance(at_least(bench.machine, "float32"), seed=bench.plan.seed)
     heads = outputs(came.machine)
     pairs = max(bench.plan.pairs // len(came.names), 1)
     rows, says = [], []

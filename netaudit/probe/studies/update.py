@@ -168,7 +168,7 @@ def _studied(found: Sequence[_Moved], notes: Sequence[str]) -> Studied:
     rows = tuple((one.name, one.kind, one.lr, one.weight, one.step, ratio) for one, ratio in shown)
     columns = ("parameter", "optimiser", "lr", "||W||", "||dW||", "||dW|| / ||W||")
     says = [_range([ratio for _, ratio in ratios])]
-    says += [f"{len(found) - len(ratios)} that start at zero have no ratio"] if len(ratios) < len(found) else []
+    says += [f"without a ratio, since they start at zero: {len(found) - len(ratios)}"] if len(ratios) < len(found) else []
     says += [f"{len(shown)} of {len(ratios)} are shown"] if len(shown) < len(ratios) else []
     updates = {one.name: log(ratio) for one, ratio in ratios}
     return Studied(Study(NAME, TITLE, columns, rows, "; ".join((*says, *notes))), updates=updates)
@@ -179,5 +179,5 @@ def _range(ratios: Sequence[float]) -> str:
     if not known:
         return "no ratio is finite"
     ends = f"{min(known):.2g} to {max(known):.2g}" if len(known) > 1 else f"{known[0]:.2g}"
-    lost = f"; {len(ratios) - len(known)} steps are not finite" if len(known) < len(ratios) else ""
+    lost = f"; steps that are not finite: {len(ratios) - len(known)}" if len(known) < len(ratios) else ""
     return f"the first step moves weights by {ends} of their size{lost}"
