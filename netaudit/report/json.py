@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from netaudit.finding import Coverage, Evidence, Finding, Magnitude, NodeRow, ParamRow, Report, Step, Suppressed, TargetReport
+from netaudit.finding import Coverage, Evidence, Finding, Magnitude, NodeRow, ParamRow, Report, Since, Step, Suppressed, TargetReport
 from netaudit.graph import Site
 from netaudit.training import Training
 
@@ -36,7 +36,13 @@ def model(report: Report) -> schema.ReportModel:
     status: Literal["clean", "findings", "incomplete"] = "incomplete" if report.incomplete else "findings" if report.counted else "clean"
     return schema.ReportModel(
         tool=schema.Tool(version=report.version, torch=report.torch, packs=list(report.packs)),
-        run=schema.Run(status=status, seed=report.seed, min_coverage=report.min_coverage, unused_overrides=list(report.idle_overrides)),
+        run=schema.Run(
+            status=status,
+            seed=report.seed,
+            min_coverage=report.min_coverage,
+            unused_overrides=list(report.idle_overrides),
+            since=_since(report.since),
+        ),
         summary=schema.Summary(
             error=report.count("error"),
             warning=report.count("warning"),
@@ -47,6 +53,10 @@ def model(report: Report) -> schema.ReportModel:
         findings=[_finding(f) for f in report.findings],
         targets=[_target(t) for t in sorted(report.targets, key=lambda t: t.id)],
     )
+
+
+def _since(since: Since | None) -> schema.SinceModel | None:
+    return None if since is None else schema.SinceModel(what=since.what, gone=since.gone, notes=list(since.notes))
 
 
 def _size(size: Magnitude) -> schema.Size:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 
 
 class _Model(BaseModel):
@@ -36,6 +36,14 @@ class Tool(_Model):
     packs: list[str]
 
 
+class SinceModel(_Model):
+    """An earlier state of the project that findings are compared with."""
+
+    what: str = Field(description="the commit, in words")
+    gone: int = Field(description="how many of its findings there are no more")
+    notes: list[str] = Field(description="what could not be compared, so that all its findings count")
+
+
 class Run(_Model):
     """How the run ended."""
 
@@ -43,6 +51,7 @@ class Run(_Model):
     seed: int
     min_coverage: float
     unused_overrides: list[str]
+    since: SinceModel | None = Field(None, description="what the findings are compared with beside a baseline; null for nothing")
 
 
 class Input(_Model):
@@ -271,7 +280,7 @@ class TargetModel(_Model):
 
 
 class Summary(_Model):
-    """How many findings of each severity, without those that do not count: suppressed ones, and those accepted by a baseline."""
+    """How many findings of each severity, without those that do not count: suppressed ones, and those accepted by a baseline or known before."""
 
     error: int
     warning: int
@@ -283,7 +292,7 @@ class Summary(_Model):
 class ReportModel(_Model):
     """A whole run."""
 
-    schema_version: Literal["1.2"] = "1.2"
+    schema_version: Literal["1.3"] = "1.3"
     tool: Tool
     run: Run
     summary: Summary
