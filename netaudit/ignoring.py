@@ -23,9 +23,13 @@ class NotPythonError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A source with its comments. ``refused``: why there is none for a line that was asked for."""
+    """A source with its comments: where they stand, with the codes that were asked for there.
+
+    ``refused``: why there is none for a line that was asked for.
+    """
 
     data: bytes
+    comments: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -70,7 +74,7 @@ def placed(data: bytes, wanted: Mapping[int, Collection[str]], reason: str = "")
         rows[row - 1] = _commented(body, layout.comments.get(row), codes, reason), end
     result = _encoded("".join(body + end for body, end in rows), encoding)
     _prove(data, result, tokens, [body for body, _ in rows], {line: wanted[line] for line in wanted if line not in refused})
-    return Placed(result, refused)
+    return Placed(result, {row: tuple(sorted(asked[row])) for row in sorted(asked)}, refused)
 
 
 def _decoded(data: bytes) -> tuple[str, str]:

@@ -280,7 +280,7 @@ class TargetModel(_Model):
 
 
 class Summary(_Model):
-    """How many findings of each severity, without those that do not count: suppressed ones, and those accepted by a baseline or known before."""
+    """How many findings of each severity, without those that do not count: suppressed, accepted by a baseline, known before."""
 
     error: int
     warning: int

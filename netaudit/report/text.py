@@ -59,6 +59,8 @@ def _finding(finding: Finding, style: Style) -> Iterator[Text]:
         yield _note("why", known + assumed, style)
     if finding.reason:
         yield _note("why" if not known else "", finding.reason, style)
+    if finding.baseline == "worse":
+        yield _note("was", "known before, and ten times worse now, or more severe", style)
     if finding.verdict is not None:
         yield _note("probe", finding.verdict, style)
     yield from _path(finding.path, style)
