@@ -67,7 +67,7 @@ class Ignoring:
             said += told
             refused += left
             done += [f for f in wanted[path].findings if not any(f is one.finding for one in left)]
-        lines = [] if quiet else [*said, _counted(done, said)]
+        lines = [] if quiet else [*said, _counted(done, said, refused)]
         sys.stdout.write("".join(f"{line}\n" for line in (*lines, *_left(refused, self.config))))
         kept = {id(one.finding) for one in refused}
         targets = tuple(replace(t, findings=tuple(f for f in t.findings if not f.counts or id(f) in kept)) for t in report.targets)
@@ -155,9 +155,9 @@ def _never(finding: Finding, check: Check | None, report: Report) -> str:
     return "nothing was checked, which cannot be ignored" if lost else ""
 
 
-def _counted(done: Sequence[Finding], said: Sequence[str]) -> str:
+def _counted(done: Sequence[Finding], said: Sequence[str], refused: Sequence[Refused]) -> str:
     if not done:
-        return "no comments were written"
+        return "no comment was written" if refused else "there is nothing to ignore"
     return f"{len(done)} finding{'s' * (len(done) > 1)} ignored by {len(said)} comment{'s' * (len(said) > 1)}; the code is as it was"
 
 

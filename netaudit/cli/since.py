@@ -98,7 +98,7 @@ class Base:
             inside = self._inside(now)
             if (tree / self.of.below / inside).exists() or is_tracked(now):
                 return inside
-        return str(now.absolute())
+        return os.path.abspath(path)
 
     def _job(self, targets: Sequence[str], tree: Path) -> Job:
         given = [f"--{name}={self._file(path, tree)}" for name in ("weights", "data") if (path := self.ctx.params.get(name))]
