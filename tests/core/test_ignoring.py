@@ -69,7 +69,7 @@ def rows(data: bytes) -> list[bytes]:
     return re.split(rb"\r\n|\r|\n", data)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(sources(), st.dictionaries(st.integers(1, 30), CODES, max_size=6), REASONS)
 def test_only_comments_are_new_and_each_is_understood(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, wanted: dict[int, frozenset[str]], reason: str
