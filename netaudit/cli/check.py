@@ -215,9 +215,9 @@ def _told(groups: Sequence[tuple[str, list[TargetReport]]], catalog: Catalog, as
     if after.base is not None and not interrupted(found):
         whole = after.base.compared(whole, [(target, len(reports)) for target, reports in groups])
     if after.ignoring is not None and not interrupted(found):
-        return _exit_code(after.ignoring.written(whole, quiet=after.quiet), after.level, exit_zero=after.exit_zero)
+        return exit_code(after.ignoring.written(whole, quiet=after.quiet), after.level, exit_zero=after.exit_zero)
     texts = emit(whole, after.outputs, full=after.full, timings=after.timings, quiet=after.quiet)
-    code = _exit_code(whole, after.level, exit_zero=after.exit_zero)
+    code = exit_code(whole, after.level, exit_zero=after.exit_zero)
     cache.keep(whole, texts, code, beside=() if after.baseline is None else (str(after.baseline),))
     return code
 
@@ -254,7 +254,8 @@ def reported(
     return Report(tuple(audited), __version__, version, catalog.packs, seed, min_coverage, idle)
 
 
-def _exit_code(report: Report, level: str, *, exit_zero: bool) -> int:
+def exit_code(report: Report, level: str, *, exit_zero: bool) -> int:
+    """What a run exits with: interrupted, not wholly checked, findings at a level or above, or clean."""
     if interrupted(report.targets):
         return INTERRUPTED
     if report.incomplete:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from netaudit.finding import Coverage, Evidence, Finding, Magnitude, NodeRow, ParamRow, Report, Since, Step, Suppressed, TargetReport
 from netaudit.graph import Site
@@ -13,6 +13,9 @@ from . import measured as probe
 from . import schema
 from .numbers import outward
 from .style import Style
+
+Kind: TypeAlias = Literal["proved", "forecast", "measured"]
+KINDS: tuple[Kind, ...] = ("proved", "forecast", "measured")
 
 
 def render(report: Report, style: Style) -> str:
@@ -74,6 +77,7 @@ def _evidence(known: Evidence) -> schema.EvidenceModel:
         proved=outward(known.proved, "proved"),
         forecast=outward(known.forecast, "forecast"),
         measured=outward(known.measured, "measured"),
+        zero=_zero(known),
         assumptions=known.assumptions,
     )
 
@@ -85,7 +89,13 @@ def _step(step: Step) -> schema.StepModel:
         proved=outward(step.proved, "proved"),
         forecast=outward(step.forecast, "forecast"),
         measured=outward(step.measured, "measured"),
+        zero=_zero(step),
     )
+
+
+def _zero(sizes: Evidence | Step) -> list[Kind]:
+    """The kinds of a size that are exactly zero: their logarithm is no number."""
+    return [kind for kind in KINDS if getattr(sizes, kind) == float("-inf")]
 
 
 def _finding(finding: Finding) -> schema.FindingModel:
@@ -96,6 +106,7 @@ def _finding(finding: Finding) -> schema.FindingModel:
         fingerprint=finding.fingerprint,
         target=finding.target,
         module=finding.module,
+        key=finding.key,
         message=finding.message,
         reason=finding.reason,
         defined_at=_site(finding.where.created),
@@ -123,6 +134,7 @@ def _target(target: TargetReport) -> schema.TargetModel:
         notes=list(target.notes),
         problems=list(target.problems),
         suppressed=[_suppressed(s) for s in target.suppressed],
+        spent=[schema.SpentModel(file=file, key=key) for file, key in sorted(target.spent)],
         coverage=_coverage(target.coverage),
         nodes=[_node(n, probe.node(target.measured, n.id)) for n in target.nodes],
         parameters=[_param(p, probe.param(target.measured, p.name)) for p in target.params],
@@ -154,7 +166,13 @@ def _training(training: Training) -> schema.TrainingModel:
             for o in training.optimizers
         ],
         steps=training.steps,
+        clip=training.clip,
+        clip_value=training.clip_value,
+        accumulation=training.accumulation,
+        batch_size=training.batch_size,
         precision=training.precision,
+        scaler=training.scaler,
+        ema=training.ema,
         notes=list(training.notes),
     )
 
@@ -166,6 +184,7 @@ def _coverage(coverage: Coverage) -> schema.Covered:
         unknown=dict(coverage.unknown),
         parameters=coverage.params,
         forecast=coverage.forecast,
+        broken=coverage.broken,
     )
 
 

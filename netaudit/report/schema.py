@@ -70,6 +70,7 @@ class Covered(_Model):
     unknown: dict[str, int]
     parameters: int
     forecast: int
+    broken: bool = Field(description="whether a parameter holds NaN, so that none can have a forecast, which a finding says")
 
 
 class SpreadModel(_Model):
@@ -180,6 +181,7 @@ class StepModel(_Model):
     proved: float | None
     forecast: float | None
     measured: float | None
+    zero: list[Literal["proved", "forecast", "measured"]] = Field(description="which of these are exactly zero, and null for that")
 
 
 class EvidenceModel(_Model):
@@ -190,6 +192,7 @@ class EvidenceModel(_Model):
     proved: float | None
     forecast: float | None
     measured: float | None
+    zero: list[Literal["proved", "forecast", "measured"]] = Field(description="which of these are exactly zero, and null for that")
     assumptions: str
 
 
@@ -213,6 +216,7 @@ class FindingModel(_Model):
     fingerprint: str
     target: str
     module: str
+    key: str = Field(description="tells findings of one rule about one module apart")
     message: str
     reason: str
     defined_at: Location | None
@@ -239,6 +243,13 @@ class SuppressedModel(_Model):
     at: Location | None
 
 
+class SpentModel(_Model):
+    """A comment that suppressed something: its file, and its name in it with the rule that it names."""
+
+    file: str = Field(description="the file")
+    key: str = Field(description="as that of a finding about the comment")
+
+
 class OptimizerModel(_Model):
     """An optimiser; ``lr`` are the largest learning rates of its groups, null where none is known."""
 
@@ -254,7 +265,13 @@ class TrainingModel(_Model):
     source: str
     optimizers: list[OptimizerModel]
     steps: int | None
+    clip: float | None = Field(description="largest norm of the gradient")
+    clip_value: float | None = Field(description="largest entry of the gradient")
+    accumulation: int | None = Field(description="batches an update")
+    batch_size: int | None = Field(description="samples a batch")
     precision: str | None
+    scaler: bool | None = Field(description="whether the loss is scaled")
+    ema: float | None = Field(description="decay of a running mean of the weights")
     notes: list[str]
 
 
@@ -273,6 +290,7 @@ class TargetModel(_Model):
     notes: list[str]
     problems: list[str]
     suppressed: list[SuppressedModel]
+    spent: list[SpentModel] = Field(description="the comments that suppress something in this target")
     coverage: Covered
     nodes: list[NodeModel]
     parameters: list[ParamModel]
