@@ -151,6 +151,8 @@ def _suppressed(gone: Suppressed) -> schema.SuppressedModel:
         fingerprint=finding.fingerprint,
         module=finding.module,
         message=finding.message,
+        defined_at=_site(gone.finding.where.created),
+        called_at=_site(gone.finding.where.called),
         by=gone.by,
         reason=gone.reason,
         at=_site(gone.site),

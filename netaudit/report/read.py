@@ -36,7 +36,7 @@ from .schema import SCHEMA_VERSION, ReportModel
 Row: TypeAlias = Mapping[str, Any]
 SHOWN = 3
 """Faults of a file that are told."""
-_UNTOLD = "no timings, no classes of modules, of optimisers the learning rates only, of suppressed findings the message only"
+_UNTOLD = "no timings, no classes of modules, of optimisers the learning rates only, of what is suppressed message and place only"
 
 
 def read(path: Path) -> Report:
@@ -151,7 +151,7 @@ def _finding(row: Row) -> Finding:
 
 def _suppressed(row: Row, target: str) -> Suppressed:
     words = [row[key] for key in ("code", "name", "severity", "message")]
-    finding = Finding(*words, target, row["module"], fingerprint=row["fingerprint"])
+    finding = Finding(*words, target, row["module"], _where(row), fingerprint=row["fingerprint"])
     return Suppressed(finding, row["by"], row["reason"], _site(row["at"]))
 
 

@@ -238,6 +238,8 @@ class SuppressedModel(_Model):
     fingerprint: str
     module: str
     message: str
+    defined_at: Location | None = Field(description="the line that builds the module")
+    called_at: Location | None = Field(description="the line that calls it")
     by: str
     reason: str
     at: Location | None
