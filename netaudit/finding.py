@@ -242,6 +242,18 @@ class TargetReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Since:
+    """An earlier state of the project that findings are compared with, in words; ``notes`` say what could not be compared.
+
+    ``gone``: how many of its findings there are no more.
+    """
+
+    what: str
+    gone: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All targets of a run, and the versions that made it."""
 
@@ -252,6 +264,7 @@ class Report:
     seed: int = 0
     min_coverage: float = 1.0
     idle_overrides: tuple[str, ...] = ()
+    since: Since | None = None
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -14,11 +14,11 @@ import typer
 
 from netaudit.errors import NetauditError
 
-from . import baseline, certify, check, clean, diff, forecast, plot, probe, show
+from . import baseline, certify, check, clean, diff, forecast, plot, probe, report, show
 from .app import CLEAN, INTERRUPTED, USAGE, app
 from .streams import keep_stdout_for_results
 
-__all__ = ["app", "baseline", "certify", "check", "clean", "diff", "forecast", "main", "plot", "probe", "show"]
+__all__ = ["app", "baseline", "certify", "check", "clean", "diff", "forecast", "main", "plot", "probe", "report", "show"]
 
 
 def main() -> NoReturn:

@@ -36,6 +36,14 @@ class Tool(_Model):
     packs: list[str]
 
 
+class SinceModel(_Model):
+    """An earlier state of the project that findings are compared with."""
+
+    what: str = Field(description="the commit, in words")
+    gone: int = Field(description="how many of its findings there are no more")
+    notes: list[str] = Field(description="what could not be compared, so that all its findings count")
+
+
 class Run(_Model):
     """How the run ended."""
 
@@ -43,6 +51,7 @@ class Run(_Model):
     seed: int
     min_coverage: float
     unused_overrides: list[str]
+    since: SinceModel | None = Field(None, description="what the findings are compared with beside a baseline; null for nothing")
 
 
 class Input(_Model):
@@ -61,6 +70,7 @@ class Covered(_Model):
     unknown: dict[str, int]
     parameters: int
     forecast: int
+    broken: bool = Field(description="whether a parameter holds NaN, so that none can have a forecast, which a finding says")
 
 
 class SpreadModel(_Model):
@@ -173,6 +183,7 @@ class StepModel(_Model):
     proved: float | None
     forecast: float | None
     measured: float | None
+    zero: list[Literal["proved", "forecast", "measured"]] = Field(description="which of these are exactly zero, and null for that")
 
 
 class EvidenceModel(_Model):
@@ -183,6 +194,7 @@ class EvidenceModel(_Model):
     proved: float | None
     forecast: float | None
     measured: float | None
+    zero: list[Literal["proved", "forecast", "measured"]] = Field(description="which of these are exactly zero, and null for that")
     assumptions: str
 
 
@@ -206,6 +218,7 @@ class FindingModel(_Model):
     fingerprint: str
     target: str
     module: str
+    key: str = Field(description="tells findings of one rule about one module apart")
     message: str
     reason: str
     defined_at: Location | None
@@ -227,9 +240,18 @@ class SuppressedModel(_Model):
     fingerprint: str
     module: str
     message: str
+    defined_at: Location | None = Field(description="the line that builds the module")
+    called_at: Location | None = Field(description="the line that calls it")
     by: str
     reason: str
     at: Location | None
+
+
+class SpentModel(_Model):
+    """A comment that suppressed something: its file, and its name in it with the rule that it names."""
+
+    file: str = Field(description="the file")
+    key: str = Field(description="as that of a finding about the comment")
 
 
 class OptimizerModel(_Model):
@@ -247,7 +269,13 @@ class TrainingModel(_Model):
     source: str
     optimizers: list[OptimizerModel]
     steps: int | None
+    clip: float | None = Field(description="largest norm of the gradient")
+    clip_value: float | None = Field(description="largest entry of the gradient")
+    accumulation: int | None = Field(description="batches an update")
+    batch_size: int | None = Field(description="samples a batch")
     precision: str | None
+    scaler: bool | None = Field(description="whether the loss is scaled")
+    ema: float | None = Field(description="decay of a running mean of the weights")
     notes: list[str]
 
 
@@ -266,6 +294,7 @@ class TargetModel(_Model):
     notes: list[str]
     problems: list[str]
     suppressed: list[SuppressedModel]
+    spent: list[SpentModel] = Field(description="the comments that suppress something in this target")
     coverage: Covered
     nodes: list[NodeModel]
     parameters: list[ParamModel]
@@ -273,7 +302,7 @@ class TargetModel(_Model):
 
 
 class Summary(_Model):
-    """How many findings of each severity, without those that do not count: suppressed ones, and those accepted by a baseline."""
+    """How many findings of each severity, without those that do not count: suppressed, accepted by a baseline, known before."""
 
     error: int
     warning: int
