@@ -155,6 +155,7 @@ class Coordinates:
     device: str
     dtype: str
     inputs: str
+    cotangent: str
     rows: tuple[Growth, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()

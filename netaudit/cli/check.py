@@ -164,6 +164,11 @@ def check(
         for target in targets_of(targets, config):
             if interrupted(found):
                 break
+            if settings.probe is not None:
+                again = probing.command(
+                    target, arg=arg, input=input, data=data, input_range=input_range, weights=weights, seed=seed, mode=mode
+                )
+                settings = replace(settings, probe=replace(settings.probe, command=again))
             found += cache.audited(target, partial(audited, target, options, catalog, settings, timeout), catalog.packs)
     return _told(found, catalog, settings, cache, after)
 
@@ -203,10 +208,23 @@ def audited(target: str, options: Any, catalog: Catalog, settings: Any, timeout:
     reports: list[TargetReport] = []
     with subjects(target, options, timeout) as found:
         for subject in found:
-            reports.append(audit_subject(subject, catalog, settings))
+            try:
+                reports.append(audit_subject(subject, catalog, settings))
+            except KeyboardInterrupt:
+                if settings.probe is None:
+                    raise
+                reports.append(cut_short(subject.id))
             if interrupted(reports):
                 break
     return reports
+
+
+def cut_short(target: str) -> TargetReport:
+    """The report of a target whose audit was interrupted before anything was measured."""
+    from netaudit.finding import TargetReport
+    from netaudit.measured import Measured
+
+    return TargetReport(target, measured=Measured("", "", (), "", notes=("it was interrupted before anything was measured",), partial=True))
 
 
 def interrupted(reports: Sequence[TargetReport]) -> bool:

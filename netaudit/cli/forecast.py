@@ -11,11 +11,9 @@ import typer
 from netaudit.errors import ConfigError
 
 from .app import CLEAN, INCOMPLETE, app
-from .arguments import Args, Data, InputRange, Inputs, Meta, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
+from .arguments import HEADS, Args, Cotangent, Data, InputRange, Inputs, Meta, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .common import configuration, input_ranges, load_options, one_of, packs, subjects, targets_of
 from .sweeps import parsed
-
-HEADS = ("loss", "unit", "ce")
 
 
 @app.command()
@@ -33,9 +31,7 @@ def forecast(
     meta: Meta = False,
     seed: Seed = 0,
     mode: Mode = None,
-    cotangent: Annotated[
-        str, typer.Option("--cotangent", help="Where the gradient starts: loss (the target's, if any), unit, ce (cross-entropy).")
-    ] = "loss",
+    cotangent: Cotangent = "loss",
     measure: Annotated[bool, typer.Option("--measure", help="Run one real forward and backward pass and print it beside.")] = False,
     sweep: Annotated[
         str | None, typer.Option("--sweep", help="Forecast for several values of a factory's argument.", metavar="NAME=V1,V2,...")

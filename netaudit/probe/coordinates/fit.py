@@ -52,7 +52,9 @@ def _stacks(names: Sequence[Collection[str]]) -> Mapping[str, Sequence[int]]:
         for path, index in (pair for name in one for pair in _indices(name)):
             ends = tops.setdefault(path, {})
             ends[model] = max(index, ends.get(model, 0))
-    return {path: [ends[i] for i in range(len(names))] for path, ends in tops.items() if len(ends) == len(names) and len({*ends.values()}) > 1}
+    return {
+        path: [ends[i] for i in range(len(names))] for path, ends in tops.items() if len(ends) == len(names) and len({*ends.values()}) > 1
+    }
 
 
 def _indices(name: str) -> Iterator[tuple[str, int]]:

@@ -26,6 +26,10 @@ from .steps import stepped
 Readings: TypeAlias = Mapping[Quantity, Mapping[str, float]]
 """log10 sizes by quantity, then by module or parameter."""
 
+HEADS: Mapping[Head, str] = {"loss": "traced loss", "ce": "cross-entropy with random labels"}
+"""What a gradient that starts at a loss starts from, in words."""
+UNTRAINED = "no step was made, nothing says how it is trained: give --optimizer and --lr, or define optimizer(model) in the target file"
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -48,6 +52,7 @@ class Point:
     training: str = ""
     dtype: str = ""
     inputs: str = ""
+    cotangent: str = ""
     notes: tuple[str, ...] = ()
     problem: str = ""
     hint: str = ""
@@ -73,7 +78,8 @@ def point(subject: Subject, value: float, seed: int, asked: Asked) -> Point:
         return replace(base, problem=str(error).splitlines()[0][:160])
     if run.partial:
         return replace(base, partial=True)
-    base = replace(base, readings=_initial(run), dtype=str(run.dtype).removeprefix("torch."), notes=run.notes)
+    start = "unit RMS at the outputs" if run.machine.graph.loss is None else HEADS[asked.head]
+    base = replace(base, readings=_initial(run), dtype=str(run.dtype).removeprefix("torch."), cotangent=start, notes=run.notes)
     return _moved(base, subject, run.machine, asked)
 
 
@@ -93,15 +99,17 @@ def _moved(base: Point, subject: Subject, machine: Machine, asked: Asked) -> Poi
     if not asked.steps:
         return base
     training = training_of(subject, machine.graph, asked.said)
+    if not training.optimizers:
+        return replace(base, notes=(*base.notes, UNTRAINED))
     try:
         found = changes(machine, stepped(machine, subject, training, asked.steps, base.seed), base.seed)
     except KeyboardInterrupt:
         return replace(base, partial=True)
     except ProbeError as error:
-        return replace(base, notes=(*base.notes, f"no step was made: {error.message} ({error.hint})"))
+        return replace(base, problem=f"no step was made: {error.message}; {error.hint}")
     except (MemoryError, RuntimeError) as error:
         lines = str(error).splitlines()
-        return replace(base, notes=(*base.notes, f"no step was made: {lines[0][:160] if lines else 'out of memory'}"))
+        return replace(base, problem=f"no step was made: {lines[0][:160] if lines else 'out of memory'}")
     return replace(base, readings={**base.readings, "change": found}, training=training.title)
 
 
@@ -116,23 +124,31 @@ def _values(machine: Machine, seed: int) -> Mapping[str, torch.Tensor]:
     """What every module puts out."""
     ends = tuple(dict.fromkeys(module_outputs(machine.graph).values()))
     with torch.no_grad():
-        return forward(replace(machine, graph=replace(machine.graph, outputs=ends)), {}, seed=seed)
+        return forward(replace(machine, graph=replace(machine.graph, outputs=ends, loss=None)), {}, seed=seed)
 
 
 def module_outputs(graph: Graph) -> Mapping[str, str]:
-    """By the path of a module the last floating value that its own ``forward`` made, the first result of a call with several.
+    """By the path of a module the last floating value made in it: by its own ``forward`` or by a module inside.
 
-    What only the loss is made of is left out.
+    Of a call with several results it is the first. A module that ends with one inside it is not listed beside that one, and what only
+    the loss is made of is left out.
     """
     kept = _behind(graph, graph.outputs or graph.heads)
-    found: dict[str, str] = {}
+    ends: dict[str, str] = {}
     for node in graph.nodes:
         if node.op in LEAVES or not node.is_float or node.name not in kept or node.name == graph.loss:
             continue
-        before = found.pop(node.where.module, "")  # taken out and put in last: modules stand in the order in which they end
-        again = "output" in node.args and before.rpartition(".")[0] == node.name.rpartition(".")[0]
-        found[node.where.module] = before if again else node.name
-    return found
+        own = node.where.module
+        later = "output" in node.args and ends.get(own, "").rpartition(".")[0] == node.name.rpartition(".")[0]
+        ends[own] = ends[own] if later else node.name
+        ends |= {module: ends[own] for module in ends if _is_inside(own, module)}
+    order = {node.name: place for place, node in enumerate(graph.nodes)}
+    inner = {module for module, end in ends.items() if any(ends[other] == end and _is_inside(other, module) for other in ends)}
+    return {module: ends[module] for module in sorted(ends.keys() - inner, key=lambda module: order[ends[module]])}
+
+
+def _is_inside(module: str, other: str) -> bool:
+    return module != other and (not other or module.startswith(f"{other}."))
 
 
 def _behind(graph: Graph, results: Sequence[str]) -> frozenset[str]:

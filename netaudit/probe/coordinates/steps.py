@@ -25,7 +25,7 @@ def stepped(machine: Machine, subject: Subject, training: Training, steps: int, 
     The learning rates are those of their peak: in a warm-up from zero nothing would move. The gradient is clipped as in training.
 
     Raises:
-        ProbeError: nothing says how it is trained, or the optimiser cannot be made or fails.
+        ProbeError: there is no loss, or the optimiser cannot be made or fails.
     """
     loss = machine.graph.loss
     if loss is None:
@@ -50,10 +50,8 @@ def _optimizers(machine: Machine, subject: Subject, training: Training, leaves: 
     """Torch's own optimisers over the leaves.
 
     Raises:
-        ProbeError: none is given, one has no learning rate, or is none of torch's.
+        ProbeError: one has no learning rate, or is none of torch's.
     """
-    if not training.optimizers:
-        raise ProbeError("nothing says how it is trained", "give --optimizer and --lr, or define optimizer(model) in the target file")
     by_name = {name: leaves[info.node] for name, info in machine.graph.params.items() if info.node in leaves}
     found = []
     for place, described in enumerate(training.optimizers):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import isnan
 from statistics import median
@@ -15,8 +16,8 @@ from netaudit.probe.devices import title
 from .fit import matched, slope
 from .points import Asked, Point, point
 
-Load = Callable[[float, int], Iterable[Subject]]
-"""Everything that a target names, built for a value and fed with a seed."""
+Load = Callable[[float, int], AbstractContextManager[Iterable[Subject]]]
+"""Everything that a target names, built for a value and fed with a seed; what is done inside may have a limit on time."""
 Job = tuple[float, int]
 """A value and a seed."""
 
@@ -57,12 +58,11 @@ def swept(load: Load, jobs: Sequence[Job], asked: Asked) -> tuple[Point, ...]:
 
 def _of_job(load: Load, value: float, seed: int, asked: Asked) -> Iterator[Point]:
     try:
-        subjects = load(value, seed)
+        with load(value, seed) as subjects:
+            for subject in subjects:
+                yield point(subject, value, seed, asked)
     except TargetError as error:
         yield Point(value, seed, problem=error.message, hint=error.hint)
-        return
-    for subject in subjects:
-        yield point(subject, value, seed, asked)
 
 
 def summed_up(points: Sequence[Point], what: Swept, asked: Asked, target: str) -> tuple[Coordinates, ...]:
@@ -94,6 +94,7 @@ def _of_subject(points: Sequence[Point], what: Swept, asked: Asked, name: str) -
         device=title(asked.manner.device),
         dtype=first.dtype if first is not None else "",
         inputs=first.inputs if first is not None else "",
+        cotangent=first.cotangent if first is not None else "",
         rows=rows,
         notes=(*_said([(one, note) for one in good for note in one.notes], len(good), what), *lost),
         problems=tuple(_said([(one, one.problem) for one in points if one.problem], len(points), what)),
@@ -117,7 +118,7 @@ def _rows(by_value: Sequence[Sequence[Point]], what: Swept) -> tuple[tuple[Growt
         rows += found
         if missing:
             lost["parameters" if quantity == "sensitivity" else "modules"] = missing
-    return tuple(rows), tuple(f"{count} {kind} of one model or another have no counterpart in all of them" for kind, count in lost.items())
+    return tuple(rows), tuple(f"left out: {count} {kind} that are not in every model by this name" for kind, count in lost.items())
 
 
 def _of_quantity(by_value: Sequence[Sequence[Point]], quantity: Quantity, values: Sequence[float]) -> tuple[list[Growth], int]:
@@ -137,4 +138,3 @@ def _of_quantity(by_value: Sequence[Sequence[Point]], quantity: Quantity, values
 def _middle(sizes: Sequence[float]) -> float:
     """The median; what is not finite once is not finite."""
     return float("nan") if any(map(isnan, sizes)) else median(sizes)
-
