@@ -123,6 +123,10 @@ class Slope:
         return "steady" if size < HALF_WAY else "grows" if self.exponent > 0.0 else "vanishes"
 
 
+LAST = "last"
+"""What the index of a stack's last member is called where stacks of several lengths are compared: ``body.last``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Growth:
     """One quantity of one module or parameter for every value: log10, -inf for zero, NaN for not finite, None for not measured."""

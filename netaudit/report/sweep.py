@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from math import isfinite, isnan
 from statistics import median
-from typing import Any
+from textwrap import fill
+from typing import Any, TypeAlias
 
 from tabulate import tabulate
 
-from netaudit.measured import QUANTITIES, Coordinates, Growth, Quantity, Slope, Trend
+from netaudit.measured import LAST, QUANTITIES, Coordinates, Growth, Quantity, Slope, Trend
 
 from . import schema, sweep_schema
 from .numbers import outward, short
@@ -35,8 +34,11 @@ SHOWN = 24
 """Rows of a table without ``--full``; above it siblings are one row first."""
 COLUMNS = 5
 """Values of a table without ``--full``: with more the line would be longer than 80."""
-NAME = 26
-"""Letters of a name on a line of 80."""
+WIDTH = 80
+CELL, EXPONENT = 9, 17
+"""Letters of a size and of an exponent with what stands between columns; a name has the rest."""
+Row: TypeAlias = tuple[str, Sequence[float | None], str]
+"""A row of a table: a name, a size for every value, the exponent."""
 
 
 def text(found: Coordinates, *, full: bool) -> str:
@@ -56,13 +58,13 @@ def _lines(found: Coordinates, *, full: bool) -> Iterator[str]:
     yield ""
     if found.rows:
         yield from (line for quantity in QUANTITIES if (line := _said(found, quantity)))
-        yield f"size ~ {found.argument}^exponent; steady: less than 1/4 either way; +- is the standard error of the fit"
+        yield _wrapped(f"size ~ {found.argument}^exponent; steady: below 1/4 either way; +- is the standard error of the fit")
         yield ""
     yield _where(found)
     if found.partial:
         yield "the sweep was interrupted: what is measured is a part"
-    yield from found.notes
-    yield from (f"not measured: {problem}" for problem in found.problems)
+    yield from map(_wrapped, found.notes)
+    yield from (_wrapped(f"not measured: {problem}") for problem in found.problems)
 
 
 def _where(found: Coordinates) -> str:
@@ -72,7 +74,7 @@ def _where(found: Coordinates) -> str:
     counts = [len(several) for several in found.seeds]
     missing = "" if min(counts) == max(counts) else f", {min(counts)} to {max(counts)} of them by value"
     middle = f"median of seeds {', '.join(map(str, seeds))}{missing}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    return f"probe ({found.device}, {found.dtype}, {middle}, inputs from {found.inputs}, gradient from {found.cotangent})"
+    return _wrapped(f"probe ({found.device}, {found.dtype}, {middle}, inputs from {found.inputs}, gradient from {found.cotangent})")
 
 
 def _title(found: Coordinates, quantity: Quantity) -> str:
@@ -95,16 +97,14 @@ def _training(found: Coordinates) -> str:
 
 
 def _table(found: Coordinates, rows: Sequence[Growth], *, full: bool) -> str:
-    if not full and len(rows) > SHOWN:
-        rows = _folded(rows)
+    shown = [_row_of(row) for row in rows] if full or len(rows) <= SHOWN else _folded(rows)
     columns = range(len(found.values)) if full else _columns(len(found.values))
-    cells = [(_name(row, full=full), *(_cell(row.sizes[i]) for i in columns), _exponent(row.slope)) for row in rows]
-    heads = [f"{found.values[i]:g}" for i in columns]
+    letters = max(len(name) for name, _, _ in shown) if full else WIDTH - CELL * len(columns) - EXPONENT
+    cells = [(_cut(name, letters), *(_cell(sizes[i]) for i in columns), exponent) for name, sizes, exponent in shown]
     first = "parameter" if rows[0].quantity == "sensitivity" else "module"
+    heads = (first, *(f"{found.values[i]:g}" for i in columns), "exponent")
     align = ("left", *("right" for _ in columns), "left")
-    return tabulate(
-        abridged(cells, SHOWN, full=full), headers=(first, *heads, "exponent"), tablefmt="simple", disable_numparse=True, colalign=align
-    )
+    return tabulate(abridged(cells, SHOWN, full=full), headers=heads, tablefmt="simple", disable_numparse=True, colalign=align)
 
 
 def _columns(count: int) -> Sequence[int]:
@@ -112,20 +112,32 @@ def _columns(count: int) -> Sequence[int]:
     return range(count) if count <= COLUMNS else sorted({round(i * (count - 1) / (COLUMNS - 1)) for i in range(COLUMNS)})
 
 
-def _folded(rows: Sequence[Growth]) -> list[Growth]:
-    """Siblings of a numbered list that do the same are one row: their median size, their median exponent, the largest error."""
-    groups: dict[tuple[str, Trend], list[Growth]] = {}
+def _folded(rows: Sequence[Growth]) -> list[Row]:
+    """Siblings of numbered lists are one row: the median of their sizes, and the range of their exponents."""
+    groups: dict[str, list[Growth]] = {}
     for row in rows:
-        groups.setdefault((re.sub(r"(^|\.)\d+(?=\.|$)", r"\1*", row.name), row.trend), []).append(row)
-    return [group[0] if len(group) == 1 else _sibling(pattern, group) for (pattern, _), group in groups.items()]
+        groups.setdefault(_pattern(row), []).append(row)
+    return [_row_of(group[0]) if len(group) == 1 else _siblings(pattern, group) for pattern, group in groups.items()]
 
 
-def _sibling(pattern: str, group: Sequence[Growth]) -> Growth:
-    sizes = tuple(_middle([one for one in column if one is not None]) for column in zip(*(row.sizes for row in group), strict=True))
-    slopes = [row.slope for row in group if row.slope is not None]
-    errors = [one.error for one in slopes if one.error is not None]
-    slope = Slope(median(one.exponent for one in slopes), max(errors, default=None)) if slopes else None
-    return replace(group[0], name=f"{pattern} x{len(group)}", sizes=sizes, slope=slope)
+def _pattern(row: Growth) -> str:
+    """The name with ``*`` for indices; the last module of ``blocks.0.mlp.2`` keeps its own, since it tells parts of a block apart."""
+    parts = row.name.split(".")
+    last = len(parts) - (2 if row.quantity == "sensitivity" else 1)
+    places = [place for place, part in enumerate(parts) if part.isdigit() or part == LAST]
+    starred = [place for place in places if place != last or len(places) == 1]
+    return ".".join("*" if place in starred else part for place, part in enumerate(parts))
+
+
+def _siblings(pattern: str, group: Sequence[Growth]) -> Row:
+    sizes = [_middle([one for one in column if one is not None]) for column in zip(*(row.sizes for row in group), strict=True)]
+    exponents = sorted(row.slope.exponent for row in group if row.slope is not None)
+    shown = "?" if not exponents else f"{_signed(exponents[0])} to {_signed(exponents[-1])}"
+    return f"{pattern} x{len(group)}", sizes, shown
+
+
+def _row_of(row: Growth) -> Row:
+    return row.name or "(model)", row.sizes, _exponent(row.slope)
 
 
 def _middle(sizes: Sequence[float]) -> float | None:
@@ -134,9 +146,9 @@ def _middle(sizes: Sequence[float]) -> float | None:
     return float("nan") if any(map(isnan, sizes)) else median(sizes)
 
 
-def _name(row: Growth, *, full: bool) -> str:
-    name = row.name or "(model)"
-    return name if full or len(name) <= NAME else f"...{name[3 - NAME :]}"
+def _cut(name: str, letters: int) -> str:
+    """A name in so many letters; its end says most."""
+    return name if len(name) <= letters else f"...{name[3 - letters :]}"
 
 
 def _cell(log: float | None) -> str:
@@ -146,8 +158,11 @@ def _cell(log: float | None) -> str:
 def _exponent(slope: Slope | None) -> str:
     if slope is None:
         return "?"
-    exponent = f"{round(slope.exponent, 2) + 0.0:+.2f}"
-    return exponent if slope.error is None else f"{exponent} +- {slope.error:.2f}"
+    return _signed(slope.exponent) if slope.error is None else f"{_signed(slope.exponent)} +- {slope.error:.2f}"
+
+
+def _signed(number: float) -> str:
+    return f"{round(number, 2) + 0.0:+.2f}"
 
 
 # words ------------------------------------------------------------------------------------------------------------------
@@ -163,7 +178,11 @@ def _said(found: Coordinates, quantity: Quantity) -> str:
     parts = [_part(group, trend, found.argument, len(rows)) for trend, group in groups.items() if group]
     steady = sum(row.trend == "steady" for row in rows)
     parts += [f"{'all' if steady == len(rows) > 1 else steady} steady"] if steady else []
-    return f"{what}: {'; '.join(parts)}{_meaning(found, quantity, groups)}"
+    return _wrapped(f"{what}: {'; '.join(parts)}") + _meaning(found, quantity, groups)
+
+
+def _wrapped(line: str) -> str:
+    return fill(line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _part(group: Sequence[Growth], trend: Trend, argument: str, total: int) -> str:
@@ -181,14 +200,12 @@ def _meaning(found: Coordinates, quantity: Quantity, groups: Mapping[Trend, Sequ
     """What a trend of the change means for training: the others are what they are."""
     if quantity != "change":
         return ""
-    parts = []
-    if groups["grows"]:
-        parts.append(
-            f"\n  the larger {found.argument}, the larger a step: a learning rate that suits a small model is too large for a large one"
-        )
-    if groups["vanishes"]:
-        parts.append(f"\n  the larger {found.argument}, the less these learn at this learning rate")
-    return "".join(parts)
+    more = f"the larger {found.argument}, the"
+    lines: Mapping[Trend, str] = {
+        "grows": f"{more} larger a step: the best learning rate of a small model is too large for a large one",
+        "vanishes": f"{more} less these modules learn at this learning rate",
+    }
+    return "".join(f"\n{_wrapped('  ' + line)}" for trend, line in lines.items() if groups[trend])
 
 
 # JSON -------------------------------------------------------------------------------------------------------------------

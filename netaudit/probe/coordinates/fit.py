@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import isfinite, log10, sqrt
 from statistics import fmean
 
-from netaudit.measured import Slope
+from netaudit.measured import LAST, Slope
 
 
 def slope(values: Sequence[float], sizes: Sequence[float | None]) -> Slope | None:
@@ -26,10 +26,6 @@ def slope(values: Sequence[float], sizes: Sequence[float | None]) -> Slope | Non
         return Slope(exponent, None)
     left = sum((y - height - exponent * (x - middle)) ** 2 for x, y in known)
     return Slope(exponent, sqrt(left / (len(known) - 2) / width))
-
-
-LAST = "last"
-"""What the index of a stack's last member is called where stacks of several lengths are compared."""
 
 
 def matched(names: Sequence[Collection[str]]) -> tuple[Sequence[Mapping[str, str]], int]:
