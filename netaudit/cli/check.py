@@ -18,6 +18,7 @@ from .arguments import Args, Data, InputRange, Inputs, Meta, Mode, Quiet, Seed, 
 from .baseline import BaselineFile, baseline_of
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, share, subjects, targets_of, words
 from .kept import CacheDir, Kept, NoCache, kept
+from .progress import progress
 
 if TYPE_CHECKING:
     from netaudit.choose import Selection
@@ -157,7 +158,7 @@ def check(
     selected(catalog, settings)  # an unknown rule is said before anything is built
     options = load_options(config, arg, input, weights, seed, meta=meta, data=data)
     found: list[TargetReport] = []
-    with probing.progress() as tell:
+    with progress() as tell:
         if probe:
             wanted = probing.probing(tell, seed, device=device, dtype=dtype, memory=probe_memory, downgrade=downgrade)
             settings = replace(settings, probe=wanted)

@@ -18,6 +18,7 @@ from .app import CLEAN, INCOMPLETE, INTERRUPTED, app
 from .arguments import HEADS, Args, Cotangent, Data, InputRange, Inputs, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .check import audited, cut_short, interrupted, reported
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, targets_of, words
+from .progress import progress
 from .sweeps import Sweep, parsed
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def probe(
         said=training.said(config, betas, optimizer=optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay, eps=eps),
         raise_internal=verbose,
     )
-    with connected(here), probing.progress() as tell:
+    with connected(here), progress() as tell:
         wanted = probing.probing(
             tell,
             seed,

@@ -183,10 +183,12 @@ def _studied(known: Known, settings: Probing, run: Fitted) -> tuple[Sequence[Stu
     found: list[Studied] = []
     bench = Bench(known.subject, run.machine, known.training, settings.plan)
     try:
-        for name in settings.studies:
-            found.append(STUDIES[name](bench))  # noqa: PERF401  # those before an interrupt are kept
+        for index, name in enumerate(settings.studies):
+            settings.plan.progress("studies", index, len(settings.studies))
+            found.append(STUDIES[name](bench))
     except KeyboardInterrupt:
         return found, True
+    settings.plan.progress("studies", len(settings.studies), len(settings.studies))
     return found, False
 
 

@@ -18,7 +18,7 @@ from netaudit.intake.training import Said, training_of
 from netaudit.measured import Quantity
 from netaudit.probe.fitted import Fitted, Manner, fitted
 from netaudit.probe.machine import Machine, forward, needed
-from netaudit.probe.run import node_measured, param_measured
+from netaudit.probe.run import Plan, node_measured, param_measured
 from netaudit.probe.sizes import log, norm
 
 from .steps import stepped
@@ -80,7 +80,7 @@ def point(subject: Subject, value: float, seed: int, asked: Asked) -> Point:
         return replace(base, partial=True)
     start = "unit RMS at the outputs" if run.machine.graph.loss is None else HEADS[asked.head]
     base = replace(base, readings=_initial(run), dtype=str(run.dtype).removeprefix("torch."), cotangent=start, notes=run.notes)
-    return _moved(base, subject, run.machine, asked)
+    return _moved(base, subject, run.machine, asked, manner.plan)
 
 
 def _initial(run: Fitted) -> Readings:
@@ -94,7 +94,7 @@ def _initial(run: Fitted) -> Readings:
     }
 
 
-def _moved(base: Point, subject: Subject, machine: Machine, asked: Asked) -> Point:
+def _moved(base: Point, subject: Subject, machine: Machine, asked: Asked, plan: Plan) -> Point:
     """The point with the change of the outputs, or with the reason why none was measured."""
     if not asked.steps:
         return base
@@ -102,7 +102,7 @@ def _moved(base: Point, subject: Subject, machine: Machine, asked: Asked) -> Poi
     if not training.optimizers:
         return replace(base, notes=(*base.notes, UNTRAINED))
     try:
-        found = changes(machine, stepped(machine, subject, training, asked.steps, base.seed), base.seed)
+        found = changes(machine, stepped(machine, subject, training, asked.steps, plan), plan.seed)
     except KeyboardInterrupt:
         return replace(base, partial=True)
     except ProbeError as error:

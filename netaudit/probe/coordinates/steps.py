@@ -14,12 +14,13 @@ from netaudit.intake.subject import Subject
 from netaudit.intake.training import OWN, made, parameter_names
 from netaudit.intake.usercode import one_line
 from netaudit.probe.machine import Machine, forward
+from netaudit.probe.run import Plan
 from netaudit.training import SETTINGS, Optimizer, Training
 
 _DEFINE = "define optimizer(model) in the target file"
 
 
-def stepped(machine: Machine, subject: Subject, training: Training, steps: int, seed: int) -> Machine:
+def stepped(machine: Machine, subject: Subject, training: Training, steps: int, plan: Plan) -> Machine:
     """The machine after so many steps on the one batch, each with random numbers of its own.
 
     The learning rates are those of their peak: in a warm-up from zero nothing would move. The gradient is clipped as in training.
@@ -37,12 +38,14 @@ def stepped(machine: Machine, subject: Subject, training: Training, steps: int, 
     }
     optimizers = _optimizers(machine, subject, training, leaves)
     for step in range(steps):
+        plan.progress("optimiser steps", step, steps)
         for leaf in leaves.values():
             leaf.grad = None
-        forward(machine, leaves, seed=seed + step)[loss].backward()  # type: ignore[no-untyped-call]  # torch's stub
+        forward(machine, leaves, seed=plan.seed + step)[loss].backward()  # type: ignore[no-untyped-call]  # torch's stub
         _clip(leaves, training)
         for optimizer in optimizers:
             _step(optimizer)
+    plan.progress("optimiser steps", steps, steps)
     return replace(machine, leaves={**machine.leaves, **{name: leaf.detach() for name, leaf in leaves.items()}})
 
 
