@@ -35,6 +35,8 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         code = app(args=list(arguments), standalone_mode=False, prog_name="netaudit", obj=tuple(arguments))
         sys.stdout.flush()
+        if code == INTERRUPTED:  # typer makes this code of an interrupt that nothing caught, too
+            _complain("interrupted", "")
         return code if isinstance(code, int) else CLEAN
     except typer.Exit as error:
         return int(error.exit_code)

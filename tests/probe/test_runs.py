@@ -149,7 +149,7 @@ def test_two_processes_measure_what_one_does(write: Callable[..., None], tmp_pat
     write()
     words = ("--seeds", "3", "--seed", "1", "--device", "cpu")
     code, alone = probe(*words)
-    launch = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "-m", "netaudit", "probe", "model.py")
+    launch = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "netaudit", "probe", "model.py")
     root = str(Path(__file__).parents[2])
     done = subprocess.run(
         [sys.executable, *launch, "--gains", "none", "-o", "json", *words],
