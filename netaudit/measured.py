@@ -97,3 +97,70 @@ class Study:
     columns: tuple[str, ...]
     rows: tuple[tuple[str | float | None, ...], ...]
     says: str = ""
+
+
+Quantity: TypeAlias = Literal["activation", "gradient", "change", "sensitivity"]
+"""RMS of a module's output, of its cotangent, and of the output's change over a few optimiser steps; S of a parameter."""
+QUANTITIES: tuple[Quantity, ...] = ("activation", "gradient", "change", "sensitivity")
+Trend: TypeAlias = Literal["grows", "vanishes", "steady", "unclear", "unknown"]
+HALF_WAY = 0.25
+"""Exponents of width are multiples of 1/2 (Yang & Hu 2021, table 1; sums of n terms grow as n or as its root): half the way to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """The least-squares line through log10 sizes against log10 values: ``size ~ value^exponent``; no standard error for two values."""
+
+    exponent: float
+    error: float | None
+
+    @property
+    def trend(self) -> Trend:
+        """What the exponent says; unclear where one standard error reaches across the border between two answers."""
+        size = abs(self.exponent)
+        if self.error is not None and abs(size - HALF_WAY) < self.error:
+            return "unclear"
+        return "steady" if size < HALF_WAY else "grows" if self.exponent > 0.0 else "vanishes"
+
+
+LAST = "last"
+"""What the index of a stack's last member is called where stacks of several lengths are compared: ``body.last``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """One quantity of one module or parameter for every value: log10, -inf for zero, NaN for not finite, None for not measured."""
+
+    quantity: Quantity
+    name: str
+    sizes: tuple[float | None, ...]
+    slope: Slope | None
+
+    @property
+    def trend(self) -> Trend:
+        """What becomes of it; unknown where fewer than two values gave a number."""
+        return "unknown" if self.slope is None else self.slope.trend
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """The coordinate check of one target: what was measured for every value of one argument of its factory.
+
+    ``seeds``: of every value, those that were measured. ``training``: of every value, how it was trained for ``steps`` steps, empty
+    where it was not. ``problems``: what could not be measured; ``partial``: it was interrupted.
+    """
+
+    target: str
+    argument: str
+    values: tuple[float, ...]
+    seeds: tuple[tuple[int, ...], ...]
+    steps: int
+    training: tuple[str, ...]
+    device: str
+    dtype: str
+    inputs: str
+    cotangent: str
+    rows: tuple[Growth, ...] = ()
+    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    partial: bool = False

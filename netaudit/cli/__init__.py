@@ -35,14 +35,7 @@ def _run(arguments: Sequence[str]) -> int:
     verbose = "--verbose" in arguments or "-v" in arguments
     try:
         _refuse_a_mixture()
-        code = app(args=list(arguments), standalone_mode=False, prog_name="netaudit", obj=tuple(arguments))
-        sys.stdout.flush()
-        return code if isinstance(code, int) else CLEAN
-    except typer.Exit as error:
-        return int(error.exit_code)
-    except KeyboardInterrupt:
-        _complain("interrupted", "")
-        return INTERRUPTED
+        return _called(arguments)
     except BrokenPipeError:  # the reader has seen enough: `| head`
         _discard_results()
         return CLEAN
@@ -61,6 +54,20 @@ def _run(arguments: Sequence[str]) -> int:
         if verbose:
             raise
         return _usage(error)
+
+
+def _called(arguments: Sequence[str]) -> int:
+    """The exit code of a command; that of an interrupt is told, whether it left a part of a report or nothing caught it."""
+    try:
+        code = app(args=list(arguments), standalone_mode=False, prog_name="netaudit", obj=tuple(arguments))
+        sys.stdout.flush()
+    except typer.Exit as error:
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        _complain("interrupted", "")
+    return code if isinstance(code, int) else CLEAN
 
 
 def _refuse_a_mixture() -> None:

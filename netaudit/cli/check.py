@@ -19,6 +19,7 @@ from .baseline import BaselineFile, baseline_of
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, share, subjects, targets_of, words
 from .ignoring import AddIgnore, Ignoring, Reason, ignored_with
 from .kept import CacheDir, Kept, NoCache, kept
+from .progress import progress
 from .since import Base, DiffBase, base_of
 
 if TYPE_CHECKING:
@@ -175,13 +176,18 @@ def check(
     selected(catalog, settings)  # an unknown rule is said before anything is built
     options = load_options(config, arg, input, weights, seed, meta=meta, data=data)
     groups: list[tuple[str, list[TargetReport]]] = []
-    with probing.progress() as tell:
+    with progress() as tell:
         if probe:
             wanted = probing.probing(tell, seed, device=device, dtype=dtype, memory=probe_memory, downgrade=downgrade)
             settings = replace(settings, probe=wanted)
         for target in wanted_targets:
             if any(interrupted(found) for _, found in groups):
                 break
+            if settings.probe is not None:
+                again = probing.command(
+                    target, arg=arg, input=input, data=data, input_range=input_range, weights=weights, seed=seed, mode=mode
+                )
+                settings = replace(settings, probe=replace(settings.probe, command=again))
             audit = partial(audited, target, options, catalog, settings, timeout)
             groups.append((target, cache.audited(target, audit, catalog.packs)))
     return _told(groups, catalog, settings, cache, after)
@@ -229,10 +235,23 @@ def audited(target: str, options: Any, catalog: Catalog, settings: Any, timeout:
     reports: list[TargetReport] = []
     with subjects(target, options, timeout) as found:
         for subject in found:
-            reports.append(audit_subject(subject, catalog, settings))
+            try:
+                reports.append(audit_subject(subject, catalog, settings))
+            except KeyboardInterrupt:
+                if settings.probe is None:
+                    raise
+                reports.append(cut_short(subject.id))
             if interrupted(reports):
                 break
     return reports
+
+
+def cut_short(target: str) -> TargetReport:
+    """The report of a target whose audit was interrupted before anything was measured."""
+    from netaudit.finding import TargetReport
+    from netaudit.measured import Measured
+
+    return TargetReport(target, measured=Measured("", "", (), "", notes=("it was interrupted before anything was measured",), partial=True))
 
 
 def interrupted(reports: Sequence[TargetReport]) -> bool:

@@ -105,11 +105,12 @@ def explain(
 
 
 @app.command()
-def schema() -> int:
+def schema(of: Annotated[str, typer.Argument(help="report, or sweep: what `netaudit probe --sweep` writes.")] = "report") -> int:
     """Print the JSON Schema of the JSON report."""
-    from netaudit.report.json import json_schema
+    from netaudit.report import json, sweep
 
-    sys.stdout.write(json_schema())
+    made = {"report": json.json_schema, "sweep": sweep.json_schema}
+    sys.stdout.write(made[one_of("OF", of, tuple(made))]())
     return CLEAN
 
 

@@ -7,17 +7,24 @@ from dataclasses import dataclass, field
 from math import inf, isnan, log10, sqrt
 from statistics import median
 
+from torch import Tensor
+
 from netaudit.errors import ProbeError
 from netaudit.flow import fan_in
+from netaudit.graph import Node
 from netaudit.measured import Gain, NodeMeasured, ParamMeasured, Spread
 from netaudit.probe.heads import cotangents, reference
 from netaudit.probe.linear import typical_gain
-from netaudit.probe.machine import Machine, sweep
+from netaudit.probe.machine import Local, Machine, Watch, sweep
 from netaudit.probe.memory import costs_of, fitting
 from netaudit.probe.sizes import Gauge, Size, Sizes, log
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
+
+
+CALLS = "values, gradients, gains"
+"""What a run is called, call by call."""
 
 
 def silent(_what: str, _done: int, _total: int) -> None:
@@ -42,6 +49,42 @@ class Plan:
     progress: Progress = field(default=silent)
 
 
+@dataclass(slots=True)
+class Told:
+    """Hands on to a watch what it sees, and tells how many of the ``total`` values and calls have gone by."""
+
+    watch: Watch
+    progress: Progress
+    total: int
+    done: int = 0
+
+    def value(self, node: Node, value: Tensor) -> None:
+        """A value, on the way forward."""
+        self.watch.value(node, value)
+        self._tell()
+
+    def cotangent(self, node: Node, cotangent: Tensor) -> None:
+        """A cotangent; the call that it is of is still to be pulled through."""
+        self.watch.cotangent(node, cotangent)
+
+    def pulled(self, local: Local, parts: Mapping[str, Tensor]) -> None:
+        """What a call made of its cotangent."""
+        self.watch.pulled(local, parts)
+
+    def left(self, local: Local) -> None:
+        """A call, on the way back: by far the most where its largest gain is sought."""
+        self.watch.left(local)
+        self._tell()
+
+    def over(self) -> None:
+        """All has gone by; what no gradient reaches never does."""
+        self.progress(CALLS, self.total, self.total)
+
+    def _tell(self) -> None:
+        self.done += 1
+        self.progress(CALLS, min(self.done, self.total - 1), self.total)
+
+
 def runs(machine: Machine, plan: Plan) -> tuple[list[Sizes], tuple[str, ...], bool]:
     """One sweep for every draw of dropout, cotangents and test vectors; notes; whether it was interrupted, and what there is is a part.
 
@@ -54,10 +97,13 @@ def runs(machine: Machine, plan: Plan) -> tuple[list[Sizes], tuple[str, ...], bo
     try:
         cut, notes = cut_for(machine, plan)
         for draw in range(plan.draws):
-            plan.progress("values, gradients, gains", draw, plan.draws)
+            if plan.draws > 1:
+                plan.progress("draws", draw, plan.draws)
             seed = plan.seed + draw
             watch = Gauge(plan.samples, plan.climbed if draw == 0 else frozenset(), plan.pairs, seed)
-            sweep(machine, cotangents(machine, seed), watch, cuts=cut, seed=seed, points=watch.climbed)
+            told = Told(watch, plan.progress, len(machine.leaves) + 2 * len(machine.calls))
+            sweep(machine, cotangents(machine, seed), told, cuts=cut, seed=seed, points=watch.climbed)
+            told.over()
             found.append(watch.read())
     except NotImplementedError as error:
         raise ProbeError(f"the graph cannot be run: {error}", "the forecast and the bounds stand without it") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite, isnan
 
@@ -16,6 +17,7 @@ from netaudit.intake.lower import Lowered
 from netaudit.intake.subject import Subject
 from netaudit.measured import Measured, NodeMeasured, ParamMeasured, Spread
 from netaudit.probe.agreement import calibration
+from netaudit.probe.batch import word_of
 from netaudit.probe.devices import device_of, title
 from netaudit.probe.faults import Faults, faults
 from netaudit.probe.fitted import Fitted, Manner, fitted
@@ -34,7 +36,8 @@ class Probing:
     ``device`` and ``dtype`` as words, the model's own precision without one. ``climb``: of which calls the largest gain is sought:
     those on the paths of findings, all, or none. ``studies``: what is measured of the model as a whole.
     ``downgrade``: a forecast finding that is not reproduced becomes an info. ``others``: what was measured with other seeds, asked
-    for once the first one is measured.
+    for once the first one is measured. ``node``: the one call that is asked for, empty for all. ``command``: the words that ask for
+    this probe again, but for the device, the precision and the node.
     """
 
     device: str = "auto"
@@ -44,6 +47,8 @@ class Probing:
     plan: Plan = field(default_factory=Plan)
     downgrade: bool = True
     others: Callable[[], Sequence[Seeded]] | None = None
+    node: str = ""
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def probed(report: TargetReport, known: Known, settings: Probing) -> TargetRepor
     if known.subject.absent.notes:
         return _unprobed(report, base, "the model has no weights (--meta)")
     try:
-        run = _run(known, settings, device, climbed(report, known, settings.climb))
+        run = _run(known, settings, device, climbed(report, known, settings))
     except KeyboardInterrupt:
         return _unprobed(report, replace(base, partial=True), "it was interrupted before")
     except (ProbeError, TraceError) as error:
@@ -88,8 +93,11 @@ def _unprobed(report: TargetReport, base: Measured, why: str) -> TargetReport:
     return replace(report, findings=findings, measured=replace(base, notes=(f"nothing was measured: {why}",)))
 
 
-def climbed(report: TargetReport, known: Known, word: str) -> frozenset[str]:
-    """The calls whose largest gain is sought: all, none, or those of the modules that findings speak of."""
+def climbed(report: TargetReport, known: Known, settings: Probing) -> frozenset[str]:
+    """The calls whose largest gain is sought: the one that is asked for, or all, none, or those of the modules that findings speak of."""
+    word = settings.climb
+    if settings.node:
+        return frozenset({settings.node}) & frozenset(known.facts.effects)
     if word == "all":
         return frozenset(known.facts.effects)
     modules = {step.module for f in report.findings for step in f.path} | {f.module for f in report.findings if f.module}
@@ -103,8 +111,8 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: Fitted
     found = (*run.found, *(sizes for one in kept for sizes in one.found))
     nodes, params = node_measured(found), param_measured(run.machine, found, partial=run.partial)
     studies, cut = ((), False) if partial else _studied(known, settings, run)
-    checked, cut_again = _checked(known, settings, run)
-    partial = partial or cut or cut_again
+    checked = _checked(known, settings, run)
+    partial = partial or cut or checked.cut
     wrong = [faults(run.machine, one) for one in found]
     notes = (*run.notes, *unlike, *_notes(known, run, wrong))
     measured = replace(
@@ -113,8 +121,8 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: Fitted
         seeds=(*base.seeds, *(one.seed for one in kept)),
         nodes=nodes,
         params=params,
-        bounds=checked.count,
-        violations=checked.violations,
+        bounds=checked.held.count,
+        violations=tuple(one.text for one in checked.held.violations),
         values=calibration([(f, nodes[row.id].rms.middle) for row in report.nodes if (f := row.rms.log10) is not None and row.id in nodes]),
         gradients=calibration(
             [(f, params[row.name].gradient.middle) for row in report.params if (f := row.gradient.log10) is not None and row.name in params]
@@ -137,8 +145,17 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: Fitted
         measured=measured,
         nodes=tuple(_with_node(row, nodes.get(row.id)) for row in report.nodes),
         params=tuple(_with_param(row, params.get(row.name)) for row in report.params),
-        problems=(*report.problems, *(f"a proved bound does not hold, please report it: {text}" for text in checked.violations)),
+        problems=(*report.problems, *_to_report(checked, settings)),
     )
+
+
+def _to_report(checked: Checked, settings: Probing) -> Iterator[str]:
+    """Every call whose bounds do not hold, with the command that shows it again: what a report of the mistake needs."""
+    for node in dict.fromkeys(one.node for one in checked.held.violations):
+        texts = "; ".join(one.text for one in checked.held.violations if one.node == node)
+        where = ("--device", checked.device, "--dtype", checked.dtype, "--node", node)
+        shown = f", with the output of: {shlex.join((*settings.command, *where))}" if settings.command else ""
+        yield f"a proved bound does not hold ({texts}): a mistake of netaudit's, please report it{shown}"
 
 
 def _with_node(row: NodeRow, found: NodeMeasured | None) -> NodeRow:
@@ -166,33 +183,50 @@ def _studied(known: Known, settings: Probing, run: Fitted) -> tuple[Sequence[Stu
     found: list[Studied] = []
     bench = Bench(known.subject, run.machine, known.training, settings.plan, known.facts if run.same else None)
     try:
-        for name in settings.studies:
-            found.append(studied(name, bench))  # noqa: PERF401  # those before an interrupt are kept
+        for index, name in enumerate(settings.studies):
+            settings.plan.progress("studies", index, len(settings.studies))
+            found.append(studied(name, bench))
     except KeyboardInterrupt:
         return found, True
+    settings.plan.progress("studies", len(settings.studies), len(settings.studies))
     return found, False
 
 
-def _checked(known: Known, settings: Probing, run: Fitted) -> tuple[Held, bool]:
-    """The bounds held against the first seed, which is the one they are proved for, and whether that was interrupted."""
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The bounds held against a measurement, where and in which precision; whether that was interrupted."""
+
+    held: Held
+    device: str
+    dtype: str
+    cut: bool = False
+
+
+def _checked(known: Known, settings: Probing, run: Fitted) -> Checked:
+    """The bounds held against the first seed, which is the one they are proved for."""
+    base = Checked(Held(0, ()), str(run.machine.device), word_of(run.dtype))
     if not run.same:
-        return Held(0, ()), False
-    first = held(known.facts, known.flow, run.found, run.machine.graph)
+        return base
+    first = replace(base, held=held(known.facts, known.flow, run.found, run.machine.graph))
     try:
-        return (_again(known, settings, run, first) if first.violations and run.dtype != torch.float64 else first), False
+        return _again(known, settings, run, first) if first.held.violations and run.dtype != torch.float64 else first
     except KeyboardInterrupt:
-        return first, True
+        return replace(first, cut=True)
 
 
-def _again(known: Known, settings: Probing, run: Fitted, first: Held) -> Held:
-    """Bounds that did not hold, held against float64: what was rounding does not come back."""
+def _again(known: Known, settings: Probing, run: Fitted, first: Checked) -> Checked:
+    """Bounds that did not hold, held against float64: what was rounding does not come back. Their largest gains are sought again."""
+    again = frozenset(one.node for one in first.held.violations)
     try:
-        second = _run(known, replace(settings, dtype="float64"), run.machine.device, frozenset())
+        second = _run(known, replace(settings, dtype="float64"), run.machine.device, again)
     except (ProbeError, TraceError, RuntimeError):
         return first
     if second.partial:
         raise KeyboardInterrupt  # a part of the second run says nothing of what the first one found
-    return Held(first.count, held(known.facts, known.flow, second.found, second.machine.graph).violations) if second.same else first
+    if not second.same:
+        return first
+    found = held(known.facts, known.flow, second.found, second.machine.graph).violations
+    return replace(first, held=Held(first.held.count, found), dtype="float64")
 
 
 def _notes(known: Known, run: Fitted, wrong: Sequence[Faults]) -> tuple[str, ...]:

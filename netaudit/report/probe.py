@@ -38,9 +38,10 @@ def _lines(target: TargetReport, *, full: bool) -> Iterator[str]:
             2,
             full,
         )
-        yield ""
         params = [_param(row, found) for row in target.params if row.name in found.params]
-        yield _table(params, ("parameter", "grad forecast", "measured", "S forecast", "measured"), 1, full)
+        if params:
+            yield ""
+            yield _table(params, ("parameter", "grad forecast", "measured", "S forecast", "measured"), 1, full)
         for study in found.studies:
             yield ""
             yield _study(study)

@@ -202,7 +202,8 @@ def test_targets_are_not_scaled() -> None:
 
     def loss(model: nn.Module, inputs: Any) -> Tensor:
         x, y = inputs
-        return (model(x, y) - y).square().mean()
+        apart: Tensor = model(x, y) - y
+        return apart.square().mean()
 
     found = studied("scale", _bench(_subject(Regression(), (X, X.clone()), loss))).study
     assert "of input (log10)" in found.columns
