@@ -1,14 +1,12 @@
 """A lowered graph that runs on a device, call by call: values forward, cotangents backward, each call with its own autograd graph.
 
-A call is differentiated alone: its operands are leaves, and its vector-Jacobian product is asked for when the cotangent of its
-output is complete. So every value and every cotangent passes by once, belongs to a node, and can be looked at and let go.
+A call is differentiated alone: its vector-Jacobian product is asked for when the cotangent of its output is complete. So every
+value and every cotangent passes by once, belongs to a node, and can be looked at and let go.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -16,13 +14,12 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from netaudit.facts import LEAVES
-from netaudit.graph import Graph, Node, Ref
+from netaudit.graph import Graph, Node
 from netaudit.intake.interpret import picked, results
 from netaudit.intake.lower import Lowered
-from netaudit.probe.linear import Map, jacobian
+from netaudit.probe.calls import Applied, Local, applied, call_of, drawing, local_of, mode_of, needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +64,7 @@ class Machine:
     @cached_property
     def closing(self) -> frozenset[str]:
         """The nodes that are the last of the results of their call."""
-        return frozenset({_call_of(node): node.name for node in self.calls}.values())
+        return frozenset({call_of(node): node.name for node in self.calls}.values())
 
     @cached_property
     def _graded(self) -> frozenset[str]:
@@ -91,18 +88,6 @@ def _grouped(by_name: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
     return found
 
 
-def needed(node: Node) -> tuple[str, ...]:
-    """The nodes whose values a call takes, each once, those of the calls that a composite was folded from included."""
-    inner = {call.name for call in node.folded}
-    folded = (name for call in node.folded for name in call.inputs if name not in inner)
-    return tuple(dict.fromkeys((*node.inputs, *folded)))
-
-
-def _call_of(node: Node) -> str:
-    """The name of a node's call: one call with several results is one node for each."""
-    return node.name.rpartition(".")[0] if "output" in node.args else node.name
-
-
 def machine_of(lowered: Lowered, device: torch.device) -> Machine:
     """A lowered graph on a device.
 
@@ -123,7 +108,7 @@ def forward(machine: Machine, leaves: Mapping[str, Tensor], *, seed: int = 0) ->
     raw: dict[str, Any] = {}
     with drawing(machine.device, seed):
         for node in machine.calls:
-            with _mode(node):
+            with mode_of(node):
                 values[node.name] = _value(node, values, raw, machine.device)
             for name in machine.ends.get(node.name, ()):
                 if name not in machine.graph.heads:
@@ -135,76 +120,12 @@ def _value(node: Node, values: Mapping[str, Tensor], raw: dict[str, Any], device
     """The value of a node; a call with several results runs once for all of them."""
     if "output" not in node.args:
         return picked(node, results(node, values, device))
-    if _call_of(node) not in raw:
-        raw[_call_of(node)] = results(node, values, device)
-    return picked(node, raw[_call_of(node)])
-
-
-def _mode(node: Node) -> AbstractContextManager[object]:
-    return torch.no_grad() if "no_grad" in node.regions else nullcontext()
-
-
-@contextmanager
-def drawing(device: torch.device, seed: int) -> Iterator[None]:
-    """Random numbers from a seed, with the generators put back afterwards. Only the device's own generator is woken."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            torch.cuda.manual_seed(seed)
-        yield
+    if call_of(node) not in raw:
+        raw[call_of(node)] = results(node, values, device)
+    return picked(node, raw[call_of(node)])
 
 
 # node by node -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Point:
-    """A call and the values of its operands; ``carrying`` are those of them that a gradient is taken for."""
-
-    node: Node
-    values: Mapping[str, Tensor]
-    carrying: tuple[str, ...]
-    device: torch.device
-
-    def jacobian(self, operand: str, dtype: torch.dtype | None = None, seed: int = 0) -> Map:
-        """The Jacobian for one operand at this point; in another ``dtype`` if asked, with random numbers of its own."""
-        values = {name: _as(value.detach(), dtype) for name, value in self.values.items()}
-
-        def function(x: Tensor) -> Tensor:
-            with drawing(self.device, seed):
-                return picked(self.node, results(self.node, {**values, operand: x}, self.device))
-
-        return jacobian(function, values[operand])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Local:
-    """One call with its own autograd graph, which holds what its derivative needs and nothing else: neither operands nor output.
-
-    ``example`` has the shape, the precision and the device of the output, and no memory. ``point`` is there for calls whose
-    operands were asked to be kept.
-    """
-
-    node: Node
-    example: Tensor
-    root: GradientEdge
-    edges: Mapping[str, GradientEdge]
-    point: Point | None = None
-
-    def pulled(self, cotangent: Tensor) -> Mapping[str, Tensor]:
-        """The cotangent of every operand that gets one. The call's graph is let go with the call, so more can be asked of it."""
-        given = cotangent.to(self.example.dtype)
-        try:
-            found = torch.autograd.grad([self.root], list(self.edges.values()), [given], retain_graph=True, allow_unused=True)
-        except RuntimeError as error:
-            if "is not implemented" not in str(error):
-                raise
-            return {}  # torch has no derivative of this op: a real backward pass would end here
-        return {name: gradient for name, gradient in zip(self.edges, found, strict=True) if gradient is not None}
-
-
-def _as(value: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return value if dtype is None or not value.is_floating_point() else value.to(dtype)
 
 
 class Viewer(Protocol):
@@ -276,39 +197,9 @@ def trial(machine: Machine, viewer: Viewer, *, seed: int = 0) -> None:
 
 def segments(calls: Sequence[Node], cuts: Sequence[int]) -> list[Sequence[Node]]:
     """The calls from each cut to the next; a cut between results of one call is made behind them."""
-    inside = {i for i in range(1, len(calls)) if _call_of(calls[i]) == _call_of(calls[i - 1])}
+    inside = {i for i in range(1, len(calls)) if call_of(calls[i]) == call_of(calls[i - 1])}
     behind = (next(i for i in range(cut, len(calls) + 1) if i not in inside) for cut in cuts if 0 < cut < len(calls))
     return [calls[a:b] for a, b in pairwise(sorted({0, len(calls), *behind}))]
-
-
-class _Source(torch.autograd.Function):
-    """A value that a gradient is taken for. A leaf of torch's would stay in memory as long as the graph that starts from it."""
-
-    @staticmethod
-    def forward(ctx: Any, anchor: Tensor, value: Tensor) -> Tensor:
-        """The value itself; the anchor only makes torch follow what becomes of it."""
-        del ctx, anchor
-        return value.view_as(value)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[None, Tensor]:
-        """Never run: the gradient is taken off on its way here."""
-        del ctx
-        return None, cotangents[0]
-
-
-def _source(value: Tensor) -> Tensor:
-    found: Tensor = _Source.apply(torch.empty((), requires_grad=True), value)  # type: ignore[no-untyped-call]  # torch's stub
-    return found
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Applied:
-    """A call that was run: the operands that torch differentiates, the values of the others, and everything that it returned."""
-
-    operands: Mapping[str, Tensor]
-    fixed: Mapping[str, Tensor]
-    result: Any
 
 
 def _run(
@@ -319,45 +210,21 @@ def _run(
     open_: dict[str, Applied] = {}  # by call: several results of one come of one run
     with drawing(machine.device, seed):
         for node in part:
-            call = _call_of(node)
-            applied = open_.get(call) or applied_to(machine, node, values, graph=points is not None)
-            output = picked(node, applied.result)
+            name = call_of(node)
+            call = open_.get(name) or applied(node, values, None if points is None else machine.carrying(node), machine.device)
+            output = picked(node, call.result)
             values[node.name] = output.detach()
             if watch is not None:
                 watch.value(node, values[node.name])
             if output.requires_grad:
-                kept.append(_local(machine, node, applied, output, keep=points is not None and node.name in points))
-            open_[call] = applied
-            del applied, output  # else the call's values live as long as the next one runs
+                kept.append(local_of(node, call, output, machine.device, keep=points is not None and node.name in points))
+            open_[name] = call
+            del call, output  # else the call's values live as long as the next one runs
             if node.name in machine.closing:
-                del open_[call]
-            for name in machine.ends.get(node.name, ()):
-                values.pop(name, None)
+                del open_[name]
+            for over in machine.ends.get(node.name, ()):
+                values.pop(over, None)
     return kept
-
-
-def applied_to(machine: Machine, node: Node, values: Mapping[str, Tensor], *, graph: bool) -> Applied:
-    """A call of the machine at these values, with an autograd graph of its own if asked."""
-    with _mode(node) if graph else torch.no_grad():
-        operands = {n: _source(values[n]) for n in machine.carrying(node)} if graph else {}
-        fixed = {n: values[n] for n in needed(node) if n not in operands}
-        try:
-            return Applied(operands, fixed, results(node, {**fixed, **operands}, machine.device))
-        except RuntimeError as error:  # some losses refuse a target that asks for a gradient
-            refused = re.search(r"not differentiable with respect to argument '(\w+)'", str(error))
-            argument = node.args.get(refused[1]) if refused else None
-            if not isinstance(argument, Ref):
-                raise
-            rest = {name: operand for name, operand in operands.items() if name != argument.name}
-            fixed = {**fixed, argument.name: values[argument.name]}
-            return Applied(rest, fixed, results(node, {**fixed, **rest}, machine.device))
-
-
-def _local(machine: Machine, node: Node, applied: Applied, output: Tensor, *, keep: bool) -> Local:
-    edges = {name: get_gradient_edge(operand) for name, operand in applied.operands.items() if operand.requires_grad}
-    values = {name: value.detach() for name, value in {**applied.fixed, **applied.operands}.items()} if keep else {}
-    point = Point(node, values, tuple(edges), machine.device) if keep else None
-    return Local(node, output.detach().new_empty(()).expand(output.shape), get_gradient_edge(output), edges, point)
 
 
 def _back(machine: Machine, calls: list[Local], waiting: dict[str, Tensor], watch: Watch) -> None:

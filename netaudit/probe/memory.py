@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isqrt, prod
+from math import isfinite, prod
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from netaudit.graph import Node
@@ -55,16 +57,76 @@ class Cut:
 
 
 def fitting(costs: Costs, limit: int) -> Cut:
-    """The fewest segments that stay below a limit; where none do, those that hold least."""
-    best = Cut((), peak(costs, ()))
-    whole = sum(costs.bytes_of(call.saved) + call.extra for call in costs.calls)
-    for count in range(2, 4 * isqrt(len(costs.calls)) + 4):
-        if best.peak <= limit:
-            break
-        places = _filled(costs, whole / count)
-        found = Cut(places, peak(costs, places))
-        best = min(best, found, key=lambda cut: cut.peak)
-    return best
+    """The fewest segments that stay below a limit, and of those the ones that hold least; where none do, those that hold least of all.
+
+    Exact for the places that are considered: all, or in a long graph the best of every window.
+    """
+    whole = peak(costs, ())
+    if whole <= limit or len(costs.calls) < 2:
+        return Cut((), whole)
+    ways = _ways(costs)
+    fewest = ways.within(limit, len(ways.places))
+    most = len(ways.places) if fewest is None else len(fewest) + 1
+    low, high = 0, whole
+    while low < high:
+        middle = (low + high) // 2
+        if ways.within(middle, most) is None:
+            low = middle + 1
+        else:
+            high = middle
+    places = ways.within(low, most) or ()
+    return Cut(places, peak(costs, places))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ways:
+    """All ways to cut at some places, the first and the last of which are the ends.
+
+    ``segment[i, j]``: bytes that the calls from one place to another hold, beside what lives at the first; ``added[i, j]``: bytes that
+    live at the second and not at the first. What lives at a place and lived at an earlier cut lives at all cuts between: what all
+    cuts hold is the sum of what each adds to the one before it.
+    """
+
+    places: Sequence[int]
+    segment: NDArray[np.float64]
+    added: NDArray[np.float64]
+
+    def within(self, limit: int, count: int) -> tuple[int, ...] | None:
+        """Cuts into the fewest segments, at most so many, none of which holds more than a limit; None if there are none.
+
+        By the number of segments and by the place where the last of them ends, the way to it whose cuts hold least.
+        """
+        held = np.full(len(self.places), np.inf)
+        held[0] = 0.0
+        froms: list[NDArray[np.intp]] = []
+        while not isfinite(held[-1]):
+            if len(froms) == count or not np.isfinite(held).any():
+                return None
+            reached = np.where(held[:, None] + self.segment <= limit, held[:, None] + self.added, np.inf)
+            froms.append(reached.argmin(axis=0))
+            held = reached.min(axis=0)
+        way = [len(self.places) - 1]
+        for step in reversed(froms):
+            way.append(int(step[way[-1]]))
+        return tuple(self.places[i] for i in reversed(way[1:-1]))
+
+
+def _ways(costs: Costs) -> _Ways:
+    ends = [costs.bytes_of(live) for live in costs.live]
+    windows = np.array_split(np.arange(1, len(costs.calls)), min(len(costs.calls) - 1, PLACES))
+    places = [0, *(min(map(int, window), key=ends.__getitem__) for window in windows), len(costs.calls)]
+    segment, added = np.full((len(places),) * 2, np.inf), np.full((len(places),) * 2, np.inf)
+    for i, start in enumerate(places[:-1]):
+        walk = [max(here.forward, here.backward) for here in _walk(costs, costs.live[start], start, len(costs.calls))]
+        highest = np.maximum.accumulate(walk)
+        for j, end in enumerate(places[i + 1 :], i + 1):
+            segment[i, j] = highest[end - start - 1]
+            added[i, j] = costs.bytes_of(costs.live[end] - costs.live[start])
+    return _Ways(places, segment, added)
+
+
+PLACES = 256
+"""Places between calls that are considered: their pairs are gone through."""
 
 
 def peak(costs: Costs, places: Sequence[int]) -> int:
@@ -83,9 +145,8 @@ def peak(costs: Costs, places: Sequence[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """Bytes at one call of a segment, beyond those at its start: of graphs so far, on the way forward and on the way back."""
+    """Bytes at one call of a segment, beyond those at its start: on the way forward and on the way back."""
 
-    graphs: int
     forward: int
     backward: int
 
@@ -102,27 +163,8 @@ def _walk(costs: Costs, base: frozenset[str], start: int, end: int) -> Iterator[
             graphs += costs.sizes[name]
             values -= costs.sizes[name]
         graphs += call.extra
-        yield _Here(graphs, graphs + values, graphs + call.back)
+        yield _Here(graphs + values, graphs + call.back)
         values -= costs.bytes_of(call.over - base - seen)
-
-
-def _filled(costs: Costs, budget: float) -> tuple[int, ...]:
-    """Cuts such that the graph of no segment is larger than a budget, if a call is not: each where least is alive."""
-    places: list[int] = []
-    base, start, count = costs.live[0], 0, len(costs.calls)
-    while start < count:
-        graphs = [here.graphs for here in _walk(costs, base, start, count)]
-        end = next((i for i, size in enumerate(graphs) if size > budget), None)
-        if end is None:
-            break
-        # the later half of what fits: a cut is worth moving to where little is alive, a short segment is not
-        first = next(i for i, size in enumerate(graphs) if size > budget / 2)
-        choices = range(start + max(first, 1), start + max(end, 1) + 1)
-        start = min((place for place in choices if place < count), key=lambda p: (costs.bytes_of(costs.live[p] - base), -p), default=count)
-        if start < count:
-            places.append(start)
-            base |= costs.live[start]
-    return tuple(places)
 
 
 # what is held -----------------------------------------------------------------------------------------------------------

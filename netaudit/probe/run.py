@@ -13,9 +13,10 @@ from netaudit.errors import ProbeError
 from netaudit.flow import fan_in
 from netaudit.graph import Node
 from netaudit.measured import Gain, NodeMeasured, ParamMeasured, Spread
+from netaudit.probe.calls import Local
 from netaudit.probe.heads import cotangents, reference
 from netaudit.probe.linear import typical_gain
-from netaudit.probe.machine import Local, Machine, Watch, sweep
+from netaudit.probe.machine import Machine, Watch, sweep
 from netaudit.probe.memory import costs_of, fitting
 from netaudit.probe.sizes import Gauge, Size, Sizes, log
 
@@ -124,12 +125,11 @@ def cut_for(machine: Machine, plan: Plan) -> tuple[tuple[int, ...], tuple[str, .
     if plan.memory is None:
         return (), ()
     cut = fitting(costs_of(machine, samples=plan.samples, seed=plan.seed), int(plan.memory * (1.0 - KERNELS)))
-    count, most = len(cut.places) + 1, int(cut.peak / (1.0 - KERNELS))
-    if most > plan.memory:
-        note = f"--probe-memory {in_words(plan.memory)} is too little: in {count} segments values and graphs take about {in_words(most)}"
-        return cut.places, (f"{note}, in more or fewer no less",)
-    note = f"run in {count} segments, which take about {in_words(most)}, to stay within --probe-memory"
-    return cut.places, (note,) if cut.places else ()
+    segments, most = len(cut.places) + 1, in_words(int(cut.peak / (1.0 - KERNELS)))
+    if cut.peak > (1.0 - KERNELS) * plan.memory:
+        way = f"the best way to run it, in {segments} segments," if cut.places else "the run"
+        return cut.places, (f"--probe-memory {in_words(plan.memory)} is too little: {way} takes about {most}",)
+    return cut.places, (f"run in {segments} segments, which take about {most}, to stay within --probe-memory",) if cut.places else ()
 
 
 KERNELS = 0.1
@@ -140,7 +140,7 @@ def in_words(size: int) -> str:
     """Bytes in the largest unit that leaves one before the point."""
     for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if size >= 1 << shift:
-            return f"{size / (1 << shift):.3g} {unit}"
+            return f"{float(f'{size / (1 << shift):.3g}'):g} {unit}"
     return f"{size} bytes"
 
 

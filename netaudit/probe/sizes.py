@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from netaudit.graph import Node
+from netaudit.probe.calls import Local, Point
 from netaudit.probe.linear import Largest, largest_gain, signs
-from netaudit.probe.machine import Local, Point
 
 TINY, HUGE = 1e-12, 1e18
 """Norms outside are computed again from scaled entries: the squares of float32 entries would leave its range."""
@@ -91,21 +91,23 @@ def norm(x: Tensor) -> float:
     return _product(*(float(number) for number in _factors(x)))
 
 
-def _factors(x: Tensor) -> tuple[Number, Number]:
-    """Two numbers whose product is the l2 norm; one pass over the entries where a first result can be looked at.
+def is_far(x: Tensor) -> bool:
+    """Whether to look at a number of a tensor is to wait for all that its device was asked to do before."""
+    return x.device.type != "cpu"
 
-    On a device of its own a look waits for all that was asked before it: there the entries are always scaled.
-    """
+
+def _factors(x: Tensor) -> tuple[Number, Number]:
+    """Two numbers whose product is the l2 norm. One pass over the entries where a first result can be looked at, else always scaled."""
     real = _entries(x)
     if not real.numel():
         return 0.0, 0.0
     kind = torch.float32 if real.element_size() < 4 else None
-    if real.device.type == "cpu":
+    if not is_far(real):
         found = float(torch.linalg.vector_norm(real, dtype=kind))
         if TINY < found < HUGE:
             return 1.0, found
     top = torch.linalg.vector_norm(real, inf)
-    return top, torch.linalg.vector_norm(real / top, dtype=kind)
+    return top, torch.linalg.vector_norm(real.to(kind or real.dtype) / top)
 
 
 def _entries(x: Tensor) -> Tensor:
@@ -127,21 +129,21 @@ PIECE = 1 << 18
 
 def _zeros(real: Tensor) -> Number:
     """How many entries are exactly zero. On a CPU torch counts ten times slower than it adds floats."""
-    if real.device.type != "cpu":
+    if is_far(real):
         return (real == 0).sum()
     pieces = torch.split(real, PIECE)
     return sum(float(torch.eq(piece, 0, out=torch.empty(piece.shape)).sum()) for piece in pieces)
 
 
 class Numbers:
-    """Numbers of a device, each known by its place; those of the CPU are read at once, others when all are asked for."""
+    """Numbers that were measured, each known by its place; those that are far are read when all are asked for."""
 
     def __init__(self) -> None:
         self._held: list[Number] = []
 
     def add(self, *numbers: Number) -> int:
         """Keep numbers; the place of the first."""
-        self._held += [float(n) if isinstance(n, Tensor) and n.device.type == "cpu" else n for n in numbers]
+        self._held += [n if isinstance(n, Tensor) and is_far(n) else float(n) for n in numbers]
         return len(self._held) - len(numbers)
 
     def read(self) -> Sequence[float]:

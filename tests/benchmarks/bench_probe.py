@@ -38,10 +38,11 @@ from netaudit.intake.trace import trace
 from netaudit.intake.wrap import leaves_of
 from netaudit.pack import installed
 from netaudit.probe import Plan, Probing
+from netaudit.probe.calls import Local
 from netaudit.probe.devices import device_of, title
 from netaudit.probe.heads import cotangents
 from netaudit.probe.linear import largest_gain
-from netaudit.probe.machine import Local, Machine, machine_of, sweep
+from netaudit.probe.machine import Machine, machine_of, sweep
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("tests", "cost", "cuts", "convergence", "faults")

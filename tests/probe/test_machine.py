@@ -14,9 +14,10 @@ from netaudit.graph import Node
 from netaudit.intake.lower import lower
 from netaudit.intake.subject import Subject
 from netaudit.intake.trace import trace
+from netaudit.probe.calls import Local
 from netaudit.probe.faults import faults
 from netaudit.probe.heads import cotangents
-from netaudit.probe.machine import Local, Machine, forward, machine_of, sweep
+from netaudit.probe.machine import Machine, forward, machine_of, sweep
 from netaudit.probe.sizes import Gauge
 
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from netaudit.errors import ProbeError
 from netaudit.graph import Node
 from netaudit.measured import Study
+from netaudit.probe.calls import Local
 from netaudit.probe.heads import cotangents
-from netaudit.probe.machine import Local, Machine, sweep
+from netaudit.probe.machine import Machine, sweep
 from netaudit.probe.recut import given
 from netaudit.probe.run import cut_for
 from netaudit.probe.sizes import log, norm
