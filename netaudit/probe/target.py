@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite, isnan
 
@@ -16,14 +16,17 @@ from netaudit.intake.lower import Lowered
 from netaudit.intake.subject import Subject
 from netaudit.measured import Measured, NodeMeasured, ParamMeasured, Spread
 from netaudit.probe.agreement import calibration
+from netaudit.probe.asked import Ask, Asked, asks
 from netaudit.probe.devices import device_of, title
 from netaudit.probe.fitted import Fitted, Manner, fitted
+from netaudit.probe.heads import cotangents
 from netaudit.probe.held import Held, held
-from netaudit.probe.run import Plan, node_measured, param_measured
+from netaudit.probe.machine import sweep
+from netaudit.probe.run import Plan, node_measured, param_measured, segments
 from netaudit.probe.several import Seeded, alike
 from netaudit.probe.sizes import Sizes
 from netaudit.probe.studies import STUDIES, Bench, Studied
-from netaudit.probe.verdicts import Readings, downgraded, judged
+from netaudit.probe.verdicts import Readings, downgraded, judged, studies_for
 from netaudit.training import Training
 
 
@@ -32,7 +35,7 @@ class Probing:
     """What is asked of a probe.
 
     ``device`` and ``dtype`` as words, the model's own precision without one. ``climb``: of which calls the largest gain is sought:
-    those on the paths of findings, all, or none. ``studies``: what is measured of the model as a whole.
+    those on the paths of findings, all, or none. ``studies``: what is measured of the model as a whole, beside what claims need.
     ``downgrade``: a forecast finding that is not reproduced becomes an info. ``others``: what was measured with other seeds, asked
     for once the first one is measured.
     """
@@ -102,9 +105,11 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: Fitted
     partial = run.partial or any(one.partial for one in others)
     found = (*run.found, *(sizes for one in kept for sizes in one.found))
     nodes, params = node_measured(found), param_measured(run.machine, found, partial=run.partial)
-    studies, cut = ((), False) if partial else _studied(known, settings, run)
+    claims = tuple(f.claim for f in report.findings if f.claim is not None)
+    answers, short = ({}, False) if partial else _answered(asks(claims), settings, run)
+    studies, cut = ((), False) if partial or short else _studied(known, settings, run, studies_for(claims))
     checked, cut_again = _checked(known, settings, run)
-    partial = partial or cut or cut_again
+    partial = partial or short or cut or cut_again
     notes = (*run.notes, *unlike, *_notes(known, run, found))
     measured = replace(
         base,
@@ -126,9 +131,12 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: Fitted
     readings = Readings(
         nodes,
         params,
-        {name: size for one in studies for name, size in one.updates.items()},
-        next((one.edge for one in studies if one.edge is not None), None),
-        frozenset(broken.union(*(one.broken for one in studies))),
+        updates={name: size for one in studies for name, size in one.updates.items()},
+        edge=next((one.edge for one in studies if one.edge is not None), None),
+        broken=frozenset(broken),
+        extremes=frozenset().union(*(one.broken for one in studies)),
+        asked=answers,
+        noise=next((one.noise for one in studies if one.noise is not None), None),
     )
     findings = tuple(judged(f, readings) for f in report.findings)
     return replace(
@@ -161,12 +169,25 @@ def _others(settings: Probing, run: Fitted) -> Sequence[Seeded]:
     return () if settings.others is None or run.partial else settings.others()
 
 
-def _studied(known: Known, settings: Probing, run: Fitted) -> tuple[Sequence[Studied], bool]:
-    """The studies asked for, in order, and whether one was interrupted: those before it are kept."""
+def _answered(wanted: frozenset[Ask], settings: Probing, run: Fitted) -> tuple[Mapping[Ask, float], bool]:
+    """What only claims ask for, in one more run where there is any, and whether that was interrupted."""
+    if not wanted:
+        return {}, False
+    seed, machine = settings.plan.seed, run.machine
+    watch = Asked(wanted, machine.nodes, seed)
+    try:
+        sweep(machine, cotangents(machine, seed), watch, segments=segments(machine, settings.plan.memory), seed=seed)
+    except KeyboardInterrupt:
+        return watch.answers, True
+    return watch.answers, False
+
+
+def _studied(known: Known, settings: Probing, run: Fitted, needed: Sequence[str]) -> tuple[Sequence[Studied], bool]:
+    """The studies asked for, in order, then those that claims need, and whether one was interrupted: those before it are kept."""
     found: list[Studied] = []
     bench = Bench(known.subject, run.machine, known.training, settings.plan)
     try:
-        for name in settings.studies:
+        for name in dict.fromkeys((*settings.studies, *(name for name in needed if name in STUDIES))):
             found.append(STUDIES[name](bench))  # noqa: PERF401  # those before an interrupt are kept
     except KeyboardInterrupt:
         return found, True

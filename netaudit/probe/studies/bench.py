@@ -30,3 +30,4 @@ class Studied:
     updates: Mapping[str, float] = field(default_factory=dict)
     edge: float | None = None
     broken: frozenset[str] = frozenset()
+    noise: float | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from netaudit import Audit, Evidence, Remark, check
+from netaudit_rules.checks.claiming import signal_grows
 from netaudit_rules.checks.common import common_module, owner_site, scientific
 from netaudit_rules.checks.losses import label
 from netaudit_rules.checks.residual import Residual, end_of_branch, ends_nonnegative, growth, streams
@@ -91,4 +92,5 @@ def _remark(audit: Audit, run: Sequence[Residual], found: Sequence[Residual]) ->
         severity="error" if large and (grown or 0.0) > CERTAIN else "warning" if large else "info",
         reason=f"the mean of the stream moves in one direction{size}",
         evidence=Evidence("growth of the stream's RMS", HARMFUL, None, grown, None, "mean-field over random inputs and weights"),
+        claim=None if grown is None else signal_grows(run[0].fork, run[-1].add, HARMFUL if large else grown, "above"),
     )

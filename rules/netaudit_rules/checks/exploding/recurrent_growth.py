@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import log10
 
-from netaudit import Audit, Evidence, Remark, check
+from netaudit import Audit, Claim, Evidence, Remark, check
 from netaudit_rules.checks.common import module_of, owner_site, scientific
 from netaudit_rules.checks.recurrences import Recurrence, recurrences
 from netaudit_rules.checks.spectrum import spectral_radius, tanh_growth
@@ -70,6 +70,7 @@ def recurrent_growth(audit: Audit) -> Iterator[Remark]:
             reason=f"each step multiplies them by {10 ** (grown / one.steps):.3g}; orthogonal or smaller recurrent weights, or clipping",
             evidence=Evidence("growth over the sequence", HARMFUL, None, grown, None, "ReLU: linear regime; tanh: mean-field"),
             siblings=tuple(other.matrix for other, _ in found if other is not one),
+            claim=Claim("memory", (one.node.name,), HARMFUL if grown > HARMFUL else NOTICED, "above", axis=one.index),
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import sqrt
 
 from netaudit import Audit, Node, Remark, Severity, check
+from netaudit_rules.checks.claiming import passes_nothing
 from netaudit_rules.checks.common import common_module
 from netaudit_rules.checks.norms import group_size, is_on_batch
 
@@ -89,4 +90,5 @@ def _remark(audit: Audit, size: int, nodes: Sequence[Node]) -> Remark:
         reason=effect,
         siblings=tuple(node.where.module or node.name for node in nodes[1:]),
         key=str(size),
+        claim=passes_nothing(first.inputs[0], first.name) if size <= DEGENERATE else None,
     )

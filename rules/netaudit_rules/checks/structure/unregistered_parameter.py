@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from netaudit import Audit, Remark, Unregistered, check, ever_reached
+from netaudit import Audit, Claim, Remark, Unregistered, check, ever_reached
 
+LEAST = -300.0
+"""log10 of a gradient that is one at all: what is zero has none."""
 LOSS = "the loss"
 
 
@@ -96,6 +98,7 @@ def _remark(found: Sequence[Unregistered]) -> Remark:
         reason=_reason(first, in_loss),
         siblings=tuple(stray.name for stray in found[1:]),
         key=first.name,
+        claim=Claim("gradient", (first.node,), LEAST, "above", certain=True) if first.is_leaf else None,
     )
 
 

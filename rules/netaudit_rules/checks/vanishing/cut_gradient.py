@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from netaudit import Audit, Evidence, Remark, check, ever_reached
+from netaudit_rules.checks.claiming import no_gradient
 from netaudit_rules.checks.common import common_module, module_of, owner_site, trained
 from netaudit_rules.checks.zeros import locked
 
@@ -122,6 +123,7 @@ def _cut_remark(audit: Audit, cut: Sequence[str]) -> Remark:
         evidence=Evidence("gradient", None, float("-inf"), None, None, "structure of the graph"),
         siblings=tuple(cut[1:]),
         key="cut",
+        claim=no_gradient(cut),
     )
 
 
@@ -139,4 +141,5 @@ def _unused_remark(audit: Audit, unused: Sequence[str]) -> Remark:
         reason="it takes memory and optimiser state, and weight decay shrinks it to nothing",
         siblings=tuple(unused[1:]),
         key="unused",
+        claim=no_gradient(unused),
     )

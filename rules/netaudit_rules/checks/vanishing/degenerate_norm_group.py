@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from netaudit import Audit, Node, Remark, Severity, check
+from netaudit_rules.checks.claiming import passes_nothing
 from netaudit_rules.checks.common import common_module
 from netaudit_rules.checks.norms import BATCH, CENTRED, DIRECTION, NORMS, RMS, SPOKEN, group_size
 
@@ -88,4 +89,5 @@ def _remark(size: int, name: str, nodes: Sequence[Node]) -> Remark:
         reason=effect.get(size, f"{size} entries keep {size - 2} directions of their {size}"),
         siblings=tuple(node.where.module or node.name for node in nodes[1:]),
         key=f"{name}:{size}",
+        claim=passes_nothing(first.inputs[0], first.name) if size == 1 or (size == 2 and first.op in CENTRED) else None,
     )
