@@ -12,12 +12,13 @@ Verdict: TypeAlias = Literal["confirmed", "not reproduced", "not probed"]
 Quantity: TypeAlias = Literal[
     "sensitivity", "gradient", "value", "largest", "zeros", "gain", "non-finite",
     "outside", "off", "peak", "span", "deviation", "difference", "gradient difference", "passed", "mixed", "memory",
-    "update", "edge", "extreme", "noise",
+    "whole gradient", "update", "edge", "extreme", "noise",
 ]  # fmt: skip
 """What a probe can read, as log10.
 
 Every run reads, of parameters and nodes: S; the RMS of the gradient; of nodes the RMS of the value, its largest size, the share of
-exact zeros; the typical gain of a call for one operand; whether a call breaks, that is makes something that is not finite of what is.
+exact zeros; the typical gain of a call for one operand; whether a call breaks, that is makes something that is not finite of what
+is; the norm of the gradient of all parameters together.
 
 Only where it is claimed (see ``netaudit.probe.asked``): the share of entries outside of ``between``; the share of units (along
 ``axis``) that are outside for 99 of 100 entries; the mean over rows of the largest attention weight; the largest difference of two

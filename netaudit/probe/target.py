@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite, isnan
+from math import isfinite, isnan, prod
 
 import torch
 
@@ -137,6 +137,7 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: Fitted
         extremes=frozenset().union(*(one.broken for one in studies)),
         asked=answers,
         noise=next((one.noise for one in studies if one.noise is not None), None),
+        counts={row.name: prod(row.shape) for row in report.params},
     )
     findings = tuple(judged(f, readings) for f in report.findings)
     return replace(

@@ -28,6 +28,7 @@ class Readings:
     ``broken``: calls whose value or gradient was not finite though they were given finite ones; ``extremes``: the same at an
     extreme input. ``asked``: what was read for claims alone. ``updates``: log10 of ``RMS(dW) / RMS(W)`` of a first optimiser step;
     ``edge``: log10 of the learning rate over the largest stable one; ``noise``: how far two passes in evaluation mode are apart.
+    ``counts``: how many entries parameters have.
     """
 
     nodes: Mapping[str, NodeMeasured]
@@ -38,6 +39,7 @@ class Readings:
     extremes: frozenset[str] = frozenset()
     asked: Mapping[Ask, float] = field(default_factory=dict)
     noise: float | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def read(self, claim: Claim, subject: str) -> float | None:
         """What is claimed of one subject, as log10; None where it was not measured, NaN where it was not finite."""
@@ -70,6 +72,8 @@ class Readings:
                 return self._broken(subject)
             case "update":
                 return self.updates.get(subject)
+            case "whole gradient":
+                return self._whole()
             case "edge":
                 return self.edge
             case "noise":
@@ -88,6 +92,11 @@ class Readings:
         operand, _, call = subject.rpartition(" > ")
         gain = self.nodes[call].gains.get(operand) if call in self.nodes else None
         return None if gain is None else gain.typical
+
+    def _whole(self) -> float | None:
+        """The norm of the whole gradient, from the RMS of that of each parameter; NaN where one is not finite."""
+        energy = sum(self.counts.get(name, 0) * 10.0 ** (2.0 * one.gradient.middle) for name, one in self.params.items())
+        return 0.5 * _log(energy) if self.counts else None
 
     def _broken(self, subject: str) -> float | None:
         """Whether a call breaks; unknown where it was given what was broken already."""

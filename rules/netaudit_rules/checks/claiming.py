@@ -17,6 +17,8 @@ FLAT = -2.0
 """log10 of what a call that passes no gradient may pass: 1 %, the share of its largest slope from which NA215 calls a function flat."""
 RANDOM = -6.0
 """log10 of the relative difference of two passes from which it is no rounding."""
+LEAST = -300.0
+"""log10 of a gradient that is one at all: what is exactly zero has none."""
 Side = Literal["above", "below"]
 
 

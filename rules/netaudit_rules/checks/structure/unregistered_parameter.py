@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from netaudit import Audit, Claim, Remark, Unregistered, check, ever_reached
+from netaudit_rules.checks.claiming import LEAST
 
-LEAST = -300.0
-"""log10 of a gradient that is one at all: what is zero has none."""
 LOSS = "the loss"
 
 
