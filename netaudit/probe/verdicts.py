@@ -95,8 +95,11 @@ class Readings:
 
     def _whole(self) -> float | None:
         """The norm of the whole gradient, from the RMS of that of each parameter; NaN where one is not finite."""
-        energy = sum(self.counts.get(name, 0) * 10.0 ** (2.0 * one.gradient.middle) for name, one in self.params.items())
-        return 0.5 * _log(energy) if self.counts else None
+        sizes = [one.gradient.middle + 0.5 * _log(self.counts.get(name, 0)) for name, one in self.params.items()]
+        top = max(sizes, default=-inf)
+        if any(map(isnan, sizes)) or top == -inf:
+            return float("nan") if any(map(isnan, sizes)) else top
+        return top + 0.5 * log10(sum(10.0 ** (2.0 * (size - top)) for size in sizes))
 
     def _broken(self, subject: str) -> float | None:
         """Whether a call breaks; unknown where it was given what was broken already."""
