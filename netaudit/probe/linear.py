@@ -53,7 +53,7 @@ def jacobian(function: Function, x: Tensor) -> Map:
         NotImplementedError: torch has neither.
     """
     leaf = x.detach().requires_grad_()
-    with _differentiable():
+    with differentiable():
         value = function(leaf)
         u = torch.zeros_like(value, requires_grad=True)
         pulled = _pulled_with_graph(value, leaf, u)
@@ -66,7 +66,7 @@ def jacobian(function: Function, x: Tensor) -> Map:
 
     def forth(tangent: Tensor) -> Tensor:
         if pulled is None:
-            with _differentiable():
+            with differentiable():
                 found: Tensor = torch.func.jvp(function, (x.detach(),), (tangent,))[1]
                 return found.detach()
         if not pulled.requires_grad:
@@ -92,7 +92,7 @@ def _pulled_with_graph(value: Tensor, leaf: Tensor, u: Tensor) -> Tensor | None:
 
 
 @contextmanager
-def _differentiable() -> Iterator[None]:
+def differentiable() -> Iterator[None]:
     """Attention by plain products: the fused kernels have no forward derivative and no second one."""
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         warnings.simplefilter("ignore")

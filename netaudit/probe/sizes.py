@@ -51,7 +51,7 @@ class Size:
     @property
     def is_finite(self) -> bool:
         """Whether every entry is."""
-        return isfinite(self.least) and isfinite(self.most) and isfinite(self.norm)
+        return isfinite(self.least) and isfinite(self.most)
 
 
 def size(x: Tensor) -> Size:
@@ -81,8 +81,7 @@ STRIDE = 977
 class Sizes:
     """Watches a sweep. ``samples`` random cotangents are pulled through each call; ``climbed`` calls have their largest gain sought.
 
-    ``wrong`` are the calls, forward, and ``wrong_gradient`` those, backward, whose result is not finite although all that
-    they were given is.
+    ``wrong_gradient`` are the calls whose backward made something that is not finite of a cotangent that is.
     """
 
     samples: int = 0
@@ -93,7 +92,6 @@ class Sizes:
     gradients: dict[str, Size] = field(default_factory=dict)
     pulls: dict[str, Mapping[str, Pulls]] = field(default_factory=dict)
     largest: dict[str, Mapping[str, Largest]] = field(default_factory=dict)
-    wrong: list[str] = field(default_factory=list)
     wrong_gradient: list[str] = field(default_factory=list)
     _buffer: Tensor = field(default_factory=lambda: torch.empty(0))
 
@@ -101,10 +99,7 @@ class Sizes:
         """Keep the size of a floating value."""
         if not (value.is_floating_point() or value.is_complex()):
             return
-        self.values[node.name] = found = size(value)
-        given = (self.values[name] for name in node.inputs if name in self.values)
-        if not found.is_finite and all(one.is_finite for one in given):
-            self.wrong.append(node.name)
+        self.values[node.name] = size(value)
 
     def cotangent(self, node: Node, cotangent: Tensor) -> None:
         """Keep the size of a cotangent."""

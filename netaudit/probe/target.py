@@ -18,14 +18,14 @@ from netaudit.measured import Measured, NodeMeasured, ParamMeasured, Spread
 from netaudit.probe.agreement import calibration
 from netaudit.probe.asked import Ask, Asked, asks
 from netaudit.probe.devices import device_of, title
+from netaudit.probe.faults import Faults, faults
 from netaudit.probe.fitted import Fitted, Manner, fitted
 from netaudit.probe.heads import cotangents
 from netaudit.probe.held import Held, held
 from netaudit.probe.machine import sweep
 from netaudit.probe.run import Plan, node_measured, param_measured, segments
 from netaudit.probe.several import Seeded, alike
-from netaudit.probe.sizes import Sizes
-from netaudit.probe.studies import STUDIES, Bench, Studied
+from netaudit.probe.studies import STUDIES, Bench, Studied, studied
 from netaudit.probe.verdicts import Readings, downgraded, judged, studies_for
 from netaudit.training import Training
 
@@ -110,7 +110,8 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: Fitted
     studies, cut = ((), False) if partial or short else _studied(known, settings, run, studies_for(claims))
     checked, cut_again = _checked(known, settings, run)
     partial = partial or short or cut or cut_again
-    notes = (*run.notes, *unlike, *_notes(known, run, found))
+    wrong = [faults(run.machine, one) for one in found]
+    notes = (*run.notes, *unlike, *_notes(known, run, wrong))
     measured = replace(
         base,
         dtype=str(run.dtype).removeprefix("torch."),
@@ -127,13 +128,12 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: Fitted
         notes=notes,
         partial=partial,
     )
-    broken = {name for one in found for name in (*one.wrong, *one.wrong_gradient)}
     readings = Readings(
         nodes,
         params,
         updates={name: size for one in studies for name, size in one.updates.items()},
         edge=next((one.edge for one in studies if one.edge is not None), None),
-        broken=frozenset(broken),
+        broken=frozenset().union(*(one.all for one in wrong)),
         extremes=frozenset().union(*(one.broken for one in studies)),
         asked=answers,
         noise=next((one.noise for one in studies if one.noise is not None), None),
@@ -186,10 +186,10 @@ def _answered(wanted: frozenset[Ask], settings: Probing, run: Fitted) -> tuple[M
 def _studied(known: Known, settings: Probing, run: Fitted, needed: Sequence[str]) -> tuple[Sequence[Studied], bool]:
     """The studies asked for, in order, then those that claims need, and whether one was interrupted: those before it are kept."""
     found: list[Studied] = []
-    bench = Bench(known.subject, run.machine, known.training, settings.plan)
+    bench = Bench(known.subject, run.machine, known.training, settings.plan, known.facts if run.same else None)
     try:
         for name in dict.fromkeys((*settings.studies, *(name for name in needed if name in STUDIES))):
-            found.append(STUDIES[name](bench))  # noqa: PERF401  # those before an interrupt are kept
+            found.append(studied(name, bench))  # noqa: PERF401  # those before an interrupt are kept
     except KeyboardInterrupt:
         return found, True
     return found, False
@@ -217,12 +217,12 @@ def _again(known: Known, settings: Probing, run: Fitted, first: Held) -> Held:
     return Held(first.count, held(known.facts, known.flow, second.found, second.machine.graph).violations) if second.same else first
 
 
-def _notes(known: Known, run: Fitted, found: Sequence[Sizes]) -> tuple[str, ...]:
+def _notes(known: Known, run: Fitted, wrong: Sequence[Faults]) -> tuple[str, ...]:
     """What the numbers do not tell."""
     custom = sorted({node.custom_function for node in known.facts.graph.nodes if node.custom_function})
     notes = [f"the backward of autograd.Function {name} was not run: gradients behind it are those of its forward" for name in custom]
     if not run.same:
         notes.append("no bound was checked: they are proved for the batch and the precision of the analysis")
-    wrong = [(name, "value") for one in found for name in one.wrong] + [(n, "gradient") for one in found for n in one.wrong_gradient]
-    notes += [f"the first {what} that is not finite is made by `{name}`" for name, what in wrong[:1]]
+    first = [(name, "value") for one in wrong for name in one.values] + [(name, "gradient") for one in wrong for name in one.gradients]
+    notes += [f"the first {what} that is not finite is made by `{name}`" for name, what in first[:1]]
     return tuple(notes)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 
 
 class _Model(BaseModel):
@@ -75,7 +75,7 @@ class GainModel(_Model):
     """Measured gains of a call for one operand (log10): of random cotangents, and the largest that was found, a lower bound."""
 
     typical: float | None
-    error: float
+    error: float | None = Field(description="relative standard error of the typical gain; null where that is not finite")
     largest: float | None
     pairs: int
     converged: bool
@@ -113,7 +113,9 @@ class StudyModel(_Model):
     name: str
     title: str
     columns: list[str]
-    rows: list[list[str | float | None]]
+    rows: list[list[str | float | None]] = Field(
+        description="what is no number is a word: 'not finite', 'infinite', '-infinite', or 'zero' where a log10 is asked for"
+    )
     says: str
 
 
@@ -283,7 +285,7 @@ class Summary(_Model):
 class ReportModel(_Model):
     """A whole run."""
 
-    schema_version: Literal["1.2"] = "1.2"
+    schema_version: Literal["1.3"] = "1.3"
     tool: Tool
     run: Run
     summary: Summary

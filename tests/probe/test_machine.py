@@ -14,6 +14,7 @@ from netaudit.graph import Node
 from netaudit.intake.lower import lower
 from netaudit.intake.subject import Subject
 from netaudit.intake.trace import trace
+from netaudit.probe.faults import faults
 from netaudit.probe.heads import cotangents
 from netaudit.probe.machine import Local, Machine, forward, machine_of, sweep
 from netaudit.probe.sizes import Sizes
@@ -130,5 +131,6 @@ def test_the_first_place_that_is_not_finite_is_found_both_ways() -> None:
     machine, watch = _machine(subject), Sizes()
     sweep(machine, cotangents(machine, 0), watch)
     nodes = machine.nodes
-    assert [nodes[name].op for name in watch.wrong] == ["aten.mul"]
-    assert "aten.sqrt" in [nodes[name].op for name in watch.wrong_gradient]
+    found = faults(machine, watch)
+    assert [nodes[name].op for name in found.values] == ["aten.mul"]
+    assert "aten.sqrt" in [nodes[name].op for name in found.gradients]

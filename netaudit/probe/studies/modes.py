@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import isnan, sqrt
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from netaudit.probe.sizes import log, norm
 
 from .bench import Bench, Studied
 
+TITLE = "training and evaluation mode"
 CLOSE = 1e-6
 """Relative difference below which two outputs are the same but for rounding."""
 
@@ -30,13 +31,19 @@ def modes(bench: Bench) -> Studied:
     train, evaluated, again = _outputs(bench, "train", seed), _outputs(bench, "eval", seed), _outputs(bench, "eval", seed + 1)
     floats = [(i, *ys) for i, ys in enumerate(zip(train, evaluated, again, strict=False)) if ys[0].is_floating_point()]
     rows = tuple(_row(i, a, b) for i, a, b, _ in floats)
-    most = max((10.0 ** row[3] for row in rows if isinstance(row[3], float)), default=0.0)
     random = max((apart for _, _, b, c in floats if (apart := _apart(c, b)) is not None), default=0.0)
-    says = "the two modes agree" if most < CLOSE else f"outputs of the two modes differ by up to {most:.2g} of their size"
+    columns = ("output", "log10 RMS, train", "log10 RMS, eval", "log10 relative difference")
+    says = _says([row[3] for row in rows if isinstance(row[3], float)])
     if random > CLOSE:
         says += f"; two passes in evaluation mode differ by up to {random:.2g}"
-    columns = ("output", "log10 RMS, train", "log10 RMS, eval", "log10 relative difference")
-    return Studied(Study("modes", "training and evaluation mode", columns, rows, says), noise=log(random))
+    return Studied(Study("modes", TITLE, columns, rows, says), noise=log(random))
+
+
+def _says(apart: Sequence[float]) -> str:
+    if any(map(isnan, apart)):
+        return "an output is not finite"
+    most = max((10.0**one for one in apart), default=0.0)
+    return "the two modes agree" if most < CLOSE else f"outputs of the two modes differ by up to {most:.2g} of their size"
 
 
 def _outputs(bench: Bench, mode: str, seed: int) -> Sequence[Tensor]:
