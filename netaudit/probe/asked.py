@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from math import inf, sqrt
+from math import inf, nan, sqrt
 
 import torch
 from torch import Tensor
@@ -132,9 +132,9 @@ def deviation(x: Tensor, ask: Ask) -> float:
 
 
 def difference(x: Tensor, ask: Ask) -> float:
-    """The same as a share of the whole RMS."""
+    """The same as a share of the whole RMS; NaN of what is zero."""
     whole = norm(x.double()) / sqrt(max(x.numel(), 1))
-    return deviation(x, ask) / whole if whole else 0.0
+    return deviation(x, ask) / whole if whole else nan
 
 
 VALUES: Mapping[Quantity, Callable[[Tensor, Ask], float]] = {
@@ -181,13 +181,13 @@ def passed(local: Local, ask: Ask, seed: int) -> float | None:
 
 
 def mixed(local: Local, ask: Ask, seed: int) -> float | None:
-    """The share of the gradient of the first entry along an axis that goes to the other entries."""
+    """The share of the gradient of the last entry along an axis (a recurrence has seen all of them) that goes to the other entries."""
     axis = ask.axis or 0
     u = torch.zeros_like(local.output)
-    u.select(axis, 0).copy_(noise(local.output, seed).select(axis, 0))
+    u.select(axis, -1).copy_(noise(local.output, seed).select(axis, -1))
     part = local.pulled(u).get(ask.operand)
     whole = 0.0 if part is None else norm(part)
-    return norm(part.narrow(axis, 1, part.shape[axis] - 1)) / whole if part is not None and whole else None
+    return norm(part.narrow(axis, 0, part.shape[axis] - 1)) / whole if part is not None and whole else None
 
 
 def memory(local: Local, ask: Ask, seed: int) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isnan, log10
 from statistics import median
@@ -118,18 +118,24 @@ def _log(share: float) -> float:
 def judged(finding: Finding, readings: Readings) -> Finding:
     """A finding with its verdict, and what was measured beside what was claimed.
 
-    The middle of all subjects decides. A limit is met within its slack: the error of a forecast, a factor of two, unless the
-    claim says otherwise.
+    The middle of all subjects decides; of what is certain, every one. A limit is met within its slack: the error of a forecast, a
+    factor of two, unless the claim says otherwise.
     """
     claim = finding.claim
     found = [] if claim is None else [value for subject in claim.subjects if (value := readings.read(claim, subject)) is not None]
     if claim is None or not found or isnan(found[0]):
         return replace(finding, verdict="not probed")
-    value, slack = median(found), claim.slack if claim.slack is not None else 0.0 if claim.certain else FORECAST_ERROR
+    value, slack = _deciding(claim, found), claim.slack if claim.slack is not None else 0.0 if claim.certain else FORECAST_ERROR
     beyond = value >= claim.limit - slack if claim.side == "above" else value <= claim.limit + slack
     verdict: Verdict = "confirmed" if beyond else "not reproduced"
     beside = finding.evidence.measured if claim.aside or found[0] == inf else found[0]
     return replace(finding, verdict=verdict, seen=found[0], evidence=replace(finding.evidence, measured=beside))
+
+
+def _deciding(claim: Claim, found: Sequence[float]) -> float:
+    if not claim.certain or any(map(isnan, found)):
+        return median(found)
+    return min(found) if claim.side == "above" else max(found)
 
 
 def downgraded(finding: Finding) -> Finding:

@@ -12,6 +12,7 @@ from netaudit.check import HEADINGS, Check, sections
 from netaudit.pack import Catalog, collect, installed
 from netaudit.testing.axioms import broken_axioms
 from netaudit.testing.case import Applied, Case, applied
+from netaudit.testing.claiming import untrue
 from netaudit.testing.examples import codes, examples
 from netaudit.testing.probing import refuted
 from netaudit.testing.sampling import misjudged
@@ -105,11 +106,12 @@ def trials_of_case(case: Case, catalog: Catalog | None = None) -> tuple[Trial, .
 
 
 def trials_of_check(check: Check, catalog: Catalog | None = None) -> tuple[Trial, ...]:
-    """A check's text: its headings in order, each model under Flagged found, each under Clean not."""
+    """A check's text: its headings in order, each model under Flagged found, each under Clean not; what it claims, measured on both."""
     models = [(heading, i, source) for heading in MODELS for i, source in enumerate(examples(check).get(heading, ()))]
     return (
         Trial(f"{check.code}-headings", partial(_headings, check)),
         *(Trial(f"{check.code}-{heading}-{i}", partial(_judged, check, heading, source, catalog)) for heading, i, source in models),
+        Trial(f"{check.code}-claims", partial(untrue, check, catalog)),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import inf, log10, prod
 from typing import TYPE_CHECKING, Literal
 
-from netaudit import Audit, Claim
+from netaudit import Audit, Claim, Node
 
 if TYPE_CHECKING:
     from netaudit_rules.checks.chains import Link
@@ -53,12 +53,27 @@ def ends(run: tuple[Link, ...] | list[Link]) -> tuple[str, str]:
     return run[0].before.node.name, run[-1].after.node.name
 
 
-def passes_nothing(operand: str, node: str) -> Claim:
-    """What a call passes of a gradient to an operand is next to nothing, but for a few entries."""
-    return Claim("passed", (f"{operand} > {node}",), FLAT, "below", certain=True, aside=True)
+def passes_nothing(node: Node, variance: float | None) -> Claim | None:
+    """A normalisation whose groups have this forecast variance passes next to nothing of a gradient, but for a few groups.
+
+    What is left of the ``1 / s`` that others pass is ``eps / (s^2 + eps)``: None where eps is not small against the variance.
+    """
+    eps = node.args.get("eps")
+    if variance is None or not isinstance(eps, (int, float)) or variance <= 10.0**-FLAT * eps:
+        return None
+    return _passed(node, FLAT - 0.5 * log10(variance), certain=False)
 
 
-def is_within(node: str, low: float, high: float) -> Claim:
-    """No entry of a value lies beyond two ends, which hold for every input."""
-    room = 10.0**ROUNDED * max(abs(end) for end in (low, high) if abs(end) < inf)
-    return Claim("outside", (node,), -inf, "below", between=(low - room, high + room), certain=True, aside=True)
+def blocks(node: Node) -> Claim:
+    """A normalisation passes nothing of a gradient, whatever its input is."""
+    return _passed(node, FLAT, certain=True)
+
+
+def _passed(node: Node, limit: float, *, certain: bool) -> Claim:
+    return Claim("passed", (f"{node.inputs[0]} > {node.name}",), limit, "below", certain=certain, aside=True)
+
+
+def is_within(low: float, high: float, *nodes: str) -> Claim:
+    """No entry of values lies beyond two ends, which hold for every input."""
+    room = 10.0**ROUNDED * (max(abs(end) for end in (low, high) if abs(end) < inf) or 1.0)
+    return Claim("outside", nodes, -inf, "below", between=(low - room, high + room), certain=True, aside=True)

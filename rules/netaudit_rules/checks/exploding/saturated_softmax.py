@@ -65,10 +65,10 @@ def saturated_softmax(audit: Audit) -> Iterator[Remark]:
         class Attention(nn.Module):
             def __init__(self):
                 super().__init__()
-                self.out = nn.Linear(256, 4)
+                self.q, self.k, self.out = nn.Linear(256, 256), nn.Linear(256, 256), nn.Linear(256, 4)
 
             def forward(self, x):
-                return self.out(torch.softmax(x @ x.transpose(1, 2) / 256**0.5, dim=-1) @ x)
+                return self.out(torch.softmax(self.q(x) @ self.k(x).transpose(1, 2) / 256**0.5, dim=-1) @ x)
 
         def build():
             return nn.Sequential(nn.Linear(16, 256), nn.LayerNorm(256), Attention())

@@ -109,5 +109,5 @@ def _remark(audit: Audit, optimizer: Optimizer, large: Sequence[tuple[Held, floa
         evidence=Evidence("RMS(dW) / RMS(W)", logarithm(OVERWHELMING), None, logarithm(size), None, how),
         help=(Remedy(f"lr = {better:g}", f"moves it by {times(size * better / lr)} of its size"),),
         siblings=tuple(other.name for other, _ in large[1:]),
-        claim=Claim("update", (one.name,), log10(OVERWHELMING), "above", shift=against_reference(audit, one)),
+        claim=Claim("update", (one.name,), log10(OVERWHELMING), "above", slack=0.0, shift=against_reference(audit, one)),
     )

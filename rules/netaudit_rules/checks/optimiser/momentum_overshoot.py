@@ -114,5 +114,5 @@ def _remark(audit: Audit, optimizer: Optimizer, far: Sequence[tuple[Held, float]
         evidence=Evidence("lr g / ((1 - m) RMS(W))", logarithm(OVERWHELMING), None, logarithm(way), None, "a gradient that lasts"),
         help=(Remedy(f"lr = {better:g} with this momentum", f"carries it {times(way * better / lr)} times its size"),),
         siblings=tuple(other.name for other, _ in far[1:]),
-        claim=Claim("update", (one.name,), log10(OVERWHELMING), "above", shift=shift),
+        claim=Claim("update", (one.name,), log10(OVERWHELMING), "above", slack=0.0, shift=shift),
     )

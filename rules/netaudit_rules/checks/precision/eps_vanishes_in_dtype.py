@@ -139,5 +139,5 @@ def _remark(node: Node, severity: Severity, eps: _Eps, siblings: tuple[str, ...]
         reason="the tensor is zero somewhere on the example input: 0 / 0" if severity == "error" else "a zero row gives 0 / 0",
         evidence=Evidence("eps", None, None, None, None, "rounding of the format"),
         siblings=siblings,
-        claim=breaks(*eps.at, certain=True) if severity == "error" else may_break(*eps.at),
+        claim=breaks(eps.at[0], certain=True) if severity == "error" else may_break(*eps.at),
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isinf
+from math import isinf, log10
 
-from netaudit import Audit, Evidence, Node, Remark, check
-from netaudit_rules.checks.claiming import breaks
+from netaudit import Audit, Claim, Evidence, Node, Remark, check
 from netaudit_rules.checks.places import Place, folded
 from netaudit_rules.checks.ranges import FORMATS
 from netaudit_rules.checks.singular import reaches_softmax
@@ -106,5 +105,5 @@ def _remark(node: Node, value: float, inside: bool, siblings: tuple[str, ...]) -
         reason="the largest number of float16 is 65504; a row whose entries are all hidden is NaN, and so is every gradient",
         evidence=Evidence("mask constant", None, None, None, None, "rounding of the format"),
         siblings=siblings,
-        claim=None if inside else breaks(node.name, certain=True),
+        claim=None if inside else Claim("largest", (node.name,), log10(FORMATS["float16"].largest), "above", certain=True),
     )

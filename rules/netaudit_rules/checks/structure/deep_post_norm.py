@@ -94,12 +94,11 @@ def _remark(audit: Audit, run: Sequence[Residual]) -> Remark:
         severity="error" if size > CERTAIN else "warning" if size > HARMFUL else "info",
         reason="post-norm rescales the shortcut in every block; deep stacks need a warm-up of the learning rate, DeepNorm, or pre-norm",
         evidence=Evidence("change of the gradient's norm", HARMFUL, None, change, None, "mean-field over random inputs and weights"),
-        claim=None if change is None else _claim(audit, run, change),
+        claim=_claim(audit, run, change) if change is not None and size > HARMFUL else None,
     )
 
 
 def _claim(audit: Audit, run: Sequence[Residual], change: float) -> Claim:
-    """A change beyond the limit, in its direction; of a note the change that it tells of."""
-    size = HARMFUL if abs(change) > HARMFUL else abs(change)
-    limit, side = (size, "above") if change > 0.0 else (-size, "below")
-    return gradient_grows(audit, run[0].fork, run[-1].add, limit, "above" if side == "above" else "below")
+    """A change beyond the limit, in its direction."""
+    ends = run[0].fork, run[-1].add
+    return gradient_grows(audit, *ends, HARMFUL, "above") if change > 0.0 else gradient_grows(audit, *ends, -HARMFUL, "below")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isfinite, log10
+from math import isfinite
 from typing import Any
 
-from netaudit import Audit, Claim, Evidence, Remark, check
+from netaudit import Audit, Evidence, Remark, check
+from netaudit_rules.checks.claiming import is_within
 from netaudit_rules.checks.common import home
 from netaudit_rules.checks.losses import Comparison, comparisons, example, label, reach, source
 
@@ -95,14 +96,5 @@ def _remark(audit: Audit, comparison: Comparison, values: tuple[float, float], t
         reason=f"{share:.0%} of the targets' variance cannot be reached, whatever the model learns",
         evidence=Evidence("", None, None, None, None, "range for all inputs and weights; targets of the example"),
         key=label(made),
-        claim=_claim(comparison, share * float(target.astype(float).var())),
+        claim=is_within(*values, comparison.prediction),
     )
-
-
-def _claim(comparison: Comparison, floor: float) -> Claim | None:
-    """The squared error is at least its floor; None for a loss of which that is not the floor."""
-    if comparison.by_hand:
-        return Claim("value", (comparison.node.name,), 0.5 * log10(floor), "above", certain=True, aside=True)
-    if comparison.node.op != "aten.mse_loss" or comparison.node.args.get("reduction", 1) != 1:
-        return None
-    return Claim("value", (comparison.node.name,), log10(floor), "above", certain=True, aside=True)

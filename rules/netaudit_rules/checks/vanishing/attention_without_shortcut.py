@@ -102,7 +102,7 @@ def _remark(audit: Audit, stack: Sequence[Node]) -> Remark:
         reason="attention averages over tokens; only a shortcut keeps what tells them apart",
         evidence=Evidence("", None, None, None, None, "mean-field over random inputs and weights"),
         siblings=tuple(node.where.module or node.name for node in stack[1:]),
-        claim=_claim(stack[-1], COLLAPSED if collapsed else left) if left else None,
+        claim=None if left is None else _claim(stack[-1], COLLAPSED if collapsed else left),
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import exp, isfinite, log, log10
+from math import exp, isfinite, log
 
-from netaudit import Audit, Claim, Evidence, Node, Remark, Severity, check
+from netaudit import Audit, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.claiming import is_within
 from netaudit_rules.checks.common import common_module, home
 from netaudit_rules.checks.losses import label, reach, source, tail
@@ -79,17 +79,16 @@ def double_squash(audit: Audit) -> Iterator[Remark]:
 
 def _in_loss(audit: Audit, inner: Node, loss: Node) -> Remark:
     low, high = reach(audit.facts, inner.name)
-    floors = log(1 + exp(-high)), log(1 + exp(low))
     return Remark(
         message=f"{label(inner)} is applied before binary_cross_entropy_with_logits, which applies sigmoid itself",
         module=home(audit.facts, inner.name),
         where=inner.where,
         severity="error",
         reason=f"logits in [{low:g}, {high:g}] give probabilities in [{_sigmoid(low):.3f}, {_sigmoid(high):.3f}]: "
-        f"the loss is at least {floors[0]:.3f} for a label 1 and {floors[1]:.3f} for a label 0",
+        f"the loss is at least {log(1 + exp(-high)):.3f} for a label 1 and {log(1 + exp(low)):.3f} for a label 0",
         evidence=Evidence("", None, None, None, None, "holds for every input"),
         key="loss",
-        claim=Claim("value", (loss.name,), log10(min(floors)), "above", certain=True, aside=True),
+        claim=is_within(low, high, loss.inputs[0]),
     )
 
 
@@ -117,5 +116,5 @@ def _in_model(audit: Audit, inner: Node, outer: Node, *, in_loss: bool) -> Remar
         reason=f"the output is confined to {values}, and the gain of the two is at most {above(slope, 3)}",
         evidence=Evidence("", None, None, None, None, "holds for every input"),
         key=label(outer),
-        claim=is_within(outer.name, values.lo, values.hi) if isfinite(values.lo) or isfinite(values.hi) else None,
+        claim=is_within(values.lo, values.hi, outer.name) if isfinite(values.lo) or isfinite(values.hi) else None,
     )

@@ -52,7 +52,7 @@ def recurrent_horizon(audit: Audit) -> Iterator[Remark]:
             return model
 
         def example_inputs():
-            return torch.randn(4, 40, 8)
+            return 0.1 * torch.randn(4, 40, 8)
         ```
 
     References:
