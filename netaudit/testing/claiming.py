@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cache
 
 from netaudit.audit import Settings
 from netaudit.check import Audit, Check, Remark
@@ -16,49 +17,47 @@ from netaudit.testing.examples import examples, findings
 PROBE = Settings(preview=True, probe=Probing("cpu", climb="none", plan=Plan(samples=1)))
 
 
-def untrue(check: Check, catalog: Catalog | None = None) -> Iterator[str]:
-    """The claims of a check's findings that its Flagged models do not confirm.
+def probed(source: str, catalog: Catalog | None = None) -> tuple[Finding, ...]:
+    """All findings on the models of a python file with this text, with the verdict of a probe.
 
-    A claim about extreme inputs need not be confirmed: not every model lets them through.
+    Raises:
+        TargetError: the text holds no model, or its code fails.
     """
-    for source in examples(check).get("Flagged", ()):
-        for finding in _claiming(source, check, catalog or installed()):
-            if finding.verdict != "confirmed" and not _may_wait(finding):
-                yield f"{check.code} claims {finding.claim}, {_read(finding)}:\n{source}"
+    return _probed(source) if catalog is None else findings(source, catalog=catalog, settings=PROBE)
 
 
-def indifferent(check: Check, catalog: Catalog | None = None) -> Iterator[str]:
-    """The claims of a check's findings on its Flagged models that its Clean ones confirm as well."""
-    known, models = catalog or installed(), examples(check)
-    found = (f.claim for source in models.get("Flagged", ()) for f in _claiming(source, check, known))
-    claims = [claim for claim in found if claim is not None]
+@cache  # a model under Flagged is asked for by its own trial, and by that of the models under Clean
+def _probed(source: str) -> tuple[Finding, ...]:
+    return findings(source, settings=PROBE)
+
+
+def untrue(found: Iterable[Finding]) -> Iterator[str]:
+    """The claims that a probe did not confirm; one about extreme inputs need not be: not every model lets them through."""
+    for finding in found:
+        waits = finding.verdict == "not probed" and finding.claim is not None and finding.claim.quantity == "extreme"
+        if finding.claim is not None and finding.verdict != "confirmed" and not waits:
+            yield f"{finding.code} claims {_read(finding)}"
+
+
+def indifferent(check: Check) -> Iterator[str]:
+    """What a check claims of its models under Flagged, and a model under Clean confirms as well."""
+    models = examples(check)
+    found = [f for source in models.get("Flagged", ()) for f in probed(source) if f.code == check.code]
+    claims = [f.claim for f in found if f.claim is not None]
     for source in models.get("Clean", ()) if claims else ():
-        for finding in _held_against(source, check, claims, known):
-            yield f"{check.code} claims {finding.claim}, which holds of a model under Clean, too, {_read(finding)}:\n{source}"
-
-
-def _claiming(source: str, check: Check, catalog: Catalog) -> Sequence[Finding]:
-    found = findings(source, catalog=_only(catalog, check), settings=PROBE)
-    return [finding for finding in found if finding.code == check.code and finding.claim is not None]
-
-
-def _only(catalog: Catalog, check: Check) -> Catalog:
-    return replace(catalog, checks={check.code: check})
-
-
-def _may_wait(finding: Finding) -> bool:
-    return finding.claim is not None and finding.claim.quantity == "extreme" and finding.verdict == "not probed"
+        for finding in _held_against(source, check, claims):
+            yield f"{check.code} claims {_read(finding)}:\n{source}"
 
 
 def _read(finding: Finding) -> str:
-    return f"and {finding.seen} is read ({finding.verdict})"
+    return f"{finding.claim}; {finding.seen} is read ({finding.verdict})"
 
 
-def _held_against(source: str, check: Check, claims: Sequence[Claim], catalog: Catalog) -> Iterator[Finding]:
+def _held_against(source: str, check: Check, claims: Iterable[Claim]) -> Iterator[Finding]:
     """The findings, made up of these claims, that a model confirms."""
 
     def body(_audit: Audit) -> Iterator[Remark]:
         yield from (Remark("a claim", key=str(index), claim=claim) for index, claim in enumerate(claims))
 
-    told = replace(check, body=body)
-    yield from (f for f in findings(source, catalog=_only(catalog, told), settings=PROBE) if f.verdict == "confirmed")
+    told = replace(installed(), checks={check.code: replace(check, body=body)})
+    yield from (f for f in findings(source, catalog=told, settings=PROBE) if f.verdict == "confirmed")

@@ -26,7 +26,8 @@ def degenerate_norm_group(audit: Audit) -> Iterator[Remark]:
     How it is found:
         The number of entries per group follows from the shapes of the trace: an error for one, a warning for two, a note for
         three or four. RMSNorm does not subtract the mean: one entry leaves its sign (an error), two are a note. BatchNorm in
-        training is NA411, and in eval it normalises nothing.
+        training is NA411, and in eval it normalises nothing. What is computed without a gradient (the power iteration of
+        spectral_norm) is not meant.
 
     Flagged:
         ```python
@@ -60,7 +61,7 @@ def degenerate_norm_group(audit: Audit) -> Iterator[Remark]:
     """
     sizes: dict[tuple[int, str], list[Node]] = {}
     for node in audit.graph.nodes:
-        if node.op in (NORMS | DIRECTION) - BATCH and node.name in audit.flow.reached:
+        if node.op in (NORMS | DIRECTION) - BATCH and node.name in audit.flow.reached and "no_grad" not in node.regions:
             size = group_size(node, audit.facts.nodes[node.inputs[0]].shape)
             if size is not None and size <= FEW and _severity(node, size) is not None:
                 sizes.setdefault((size, SPOKEN[node.op]), []).append(node)
