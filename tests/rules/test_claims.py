@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import get_args
-
 import pytest
 
-from netaudit.measured import Quantity
 from netaudit.pack import installed
-from netaudit.testing.claiming import indifferent, probed
-from netaudit.testing.examples import examples
+from netaudit.testing.claiming import indifferent
 
 CHECKS = installed().checks
 ALIKE = {

@@ -85,5 +85,13 @@ def bilinear_default(audit: Audit) -> Iterator[Remark]:
                 reason=f"the default scales by {info.shape[1]} first inputs only, and {info.shape[2]} second ones are summed as well",
                 evidence=Evidence("", None, None, None, None, "independent inputs"),
                 key=name,
-                claim=Claim("value", (node.name,), log10(HARMFUL if gain > HARMFUL else NOTICED), "above", over=node.inputs[:2], slack=0.0, aside=True),
+                claim=Claim(
+                    "value",
+                    (node.name,),
+                    log10(HARMFUL if gain > HARMFUL else NOTICED),
+                    "above",
+                    over=node.inputs[:2],
+                    slack=0.0,
+                    aside=True,
+                ),
             )

@@ -69,7 +69,9 @@ def recurrent_growth(audit: Audit) -> Iterator[Remark]:
             where=owner_site(audit, module, one.info.where),
             severity="error" if grown > CERTAIN else "warning" if grown > HARMFUL else "info",
             reason=f"each step multiplies them by {10 ** (grown / one.steps):.3g}; orthogonal or smaller recurrent weights, or clipping",
-            evidence=Evidence("growth over the sequence", HARMFUL, None, grown, None, "normal inputs; ReLU: its steps simulated, tanh: mean-field"),
+            evidence=Evidence(
+                "growth over the sequence", HARMFUL, None, grown, None, "normal inputs; ReLU: its steps simulated, tanh: mean-field"
+            ),
             siblings=tuple(other.matrix for other, _ in found if other is not one),
             claim=Claim("memory", (one.node.name,), HARMFUL if grown > HARMFUL else NOTICED, "above", axis=one.index),
         )

@@ -6,7 +6,18 @@ from collections.abc import Iterator
 from math import log10
 
 from netaudit import Audit, Claim, Evidence, Optimizer, Remark, Remedy, check
-from netaudit_rules.checks.optimiser.common import DOUBT, Clip, Held, beyond_first, clip_of, held_matrices, logarithm, place, step, weight_rms
+from netaudit_rules.checks.optimiser.common import (
+    DOUBT,
+    Clip,
+    Held,
+    beyond_first,
+    clip_of,
+    held_matrices,
+    logarithm,
+    place,
+    step,
+    weight_rms,
+)
 
 MOVED = 1e-3
 """The share of its size that a weight has to be able to move by over the whole training."""

@@ -100,7 +100,9 @@ def _compositions(audit: Audit) -> Iterator[Place[_Unstable]]:
             continue
         size = largest_of(audit, found)
         quantity = "a difference of logits" if found.across else "an operand"
-        unstable = _Unstable(found.name, found.failure, found.fused, quantity, found.limit, inf if _is_masked(audit, found) else size, found)
+        unstable = _Unstable(
+            found.name, found.failure, found.fused, quantity, found.limit, inf if _is_masked(audit, found) else size, found
+        )
         yield Place(node, _severity(unstable.size, found), found.name, unstable)
 
 

@@ -10,7 +10,6 @@ from netaudit_rules.checks.common import common_module, module_of
 from netaudit_rules.checks.norms import GROUP, INSTANCE, group_size, is_on_batch
 from netaudit_rules.checks.weights import uses
 
-
 CANCELLED = -3.0
 """log10 of what rounding leaves of a sum that cancels, in single precision at most: 1e-7 for each of thousands of terms."""
 

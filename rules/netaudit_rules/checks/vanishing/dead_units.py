@@ -11,8 +11,8 @@ from netaudit import Audit, Claim, Evidence, Node, Remark, check
 from netaudit_rules.checks.common import common_module, home
 from netaudit_rules.checks.gaussian import mean_and_std, outside
 from netaudit_rules.checks.losses import WEIGHTED, label, source
-from netaudit_rules.checks.norms import BATCH, LAYER as OVER_FEATURES
-from netaudit_rules.checks.norms import NORMS, RMS, is_on_batch
+from netaudit_rules.checks.norms import BATCH, NORMS, RMS, is_on_batch
+from netaudit_rules.checks.norms import LAYER as OVER_FEATURES
 
 ACTIVE: dict[str, tuple[float, float]] = {
     "aten.relu": (0.0, inf),
