@@ -10,7 +10,7 @@ from statistics import median
 from netaudit.claims import FORECAST_ERROR
 from netaudit.finding import Finding
 from netaudit.measured import Claim, NodeMeasured, ParamMeasured, Quantity, Verdict
-from netaudit.probe.asked import Ask
+from netaudit.probe.asked import READ, Ask
 
 STUDIES_FOR: Mapping[Quantity, str] = {"update": "update", "edge": "curvature", "extreme": "extremes", "noise": "modes"}
 """The study that measures a quantity: one that is claimed is made whether it was asked for or not."""
@@ -54,33 +54,34 @@ class Readings:
         return own + claim.shift
 
     def _one(self, claim: Claim, subject: str) -> float | None:
-        param, node = self.params.get(subject), self.nodes.get(subject)
         match claim.quantity:
-            case "sensitivity":
-                return None if param is None else param.sensitivity.middle
-            case "gradient":
-                return self._gradient(subject)
-            case "value":
-                return None if node is None else node.rms.middle
-            case "largest":
-                return None if node is None else inf if isnan(node.largest) else node.largest
-            case "zeros":
-                return None if node is None else _log(node.zeros)
-            case "gain":
-                return self._gain(subject)
-            case "non-finite":
-                return self._broken(subject)
-            case "update":
-                return self.updates.get(subject)
-            case "whole gradient":
-                return self._whole()
             case "edge":
                 return self.edge
             case "noise":
                 return self.noise
+            case "update":
+                return self.updates.get(subject)
             case "extreme":
                 return inf if subject in self.extremes | self.broken else None
-        return self.asked.get(Ask(claim.quantity, subject, claim.axis, claim.between))
+            case "whole gradient":
+                return self._whole()
+        if claim.quantity in READ:
+            return self.asked.get(Ask(claim.quantity, subject, claim.axis, claim.between))
+        return self._swept(claim.quantity, subject)
+
+    def _swept(self, quantity: Quantity, subject: str) -> float | None:
+        """What every run reads."""
+        param, node = self.params.get(subject), self.nodes.get(subject)
+        match quantity:
+            case "sensitivity":
+                return None if param is None else param.sensitivity.middle
+            case "gradient":
+                return self._gradient(subject)
+            case "gain":
+                return self._gain(subject)
+            case "non-finite":
+                return self._broken(subject)
+        return None if node is None else _of_value(quantity, node)
 
     def _gradient(self, subject: str) -> float | None:
         if subject in self.params:
@@ -109,6 +110,16 @@ class Readings:
         if node is None or isnan(node.rms.middle) or (node.gradient is not None and isnan(node.gradient.middle)):
             return None
         return -inf
+
+
+def _of_value(quantity: Quantity, node: NodeMeasured) -> float:
+    """What is read of a value alone; a size that is not finite is beyond every limit."""
+    match quantity:
+        case "largest":
+            return inf if isnan(node.largest) else node.largest
+        case "zeros":
+            return _log(node.zeros)
+    return node.rms.middle
 
 
 def _log(share: float) -> float:

@@ -22,9 +22,9 @@ CLOSE = 1e-6
 
 
 def modes(bench: Bench) -> Studied:
-    """RMS of every output in either mode, ``||y_train - y_eval|| / ||y_eval||``: what dropout and batch statistics change, and the
-    same of two passes in evaluation mode with other random numbers: what stays random.
+    """RMS of every output in either mode, and ``||y_train - y_eval|| / ||y_eval||``: what dropout and batch statistics change.
 
+    The same of two passes in evaluation mode with other random numbers: what stays random.
     MEASURED on the model itself, on the CPU, without a gradient; its buffers and its mode are put back.
     """
     seed = bench.plan.seed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf, log10, prod
 from typing import TYPE_CHECKING, Literal
 
@@ -48,7 +48,7 @@ def gradient_grows(audit: Audit, first: str, last: str, limit: float, side: Side
     return Claim("gradient", (first,), limit, side, over=(last,), shift=0.5 * log10(sizes[0] / sizes[1]))
 
 
-def ends(run: tuple[Link, ...] | list[Link]) -> tuple[str, str]:
+def ends(run: Sequence[Link]) -> tuple[str, str]:
     """The outputs of the first and of the last layer of a stack."""
     return run[0].before.node.name, run[-1].after.node.name
 

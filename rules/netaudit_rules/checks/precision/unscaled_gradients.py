@@ -84,7 +84,7 @@ def _underflow(audit: Audit) -> Iterator[Remark]:
     """The weights whose gradient comes through an activation whose own gradient is zero in fp16."""
     if audit.flow.seed != "loss":
         return
-    smallest = [(name, size) for name, info in trained(audit) if is_matrix(info.shape) and (size := _smallest(audit, info)) is not None]
+    smallest = [(name, one) for name, info in trained(audit) if is_matrix(info.shape) and (one := _smallest(audit, info)) is not None]
     gone = [(name, found) for name, found in smallest if found[0] < TINY - DOUBT]
     if not gone:
         return
@@ -103,8 +103,9 @@ def _underflow(audit: Audit) -> Iterator[Remark]:
 
 
 def _smallest(audit: Audit, info: ParamInfo) -> tuple[float, str] | None:
-    """log10 of the smallest gradient on the way to a weight of those that autocast takes in fp16, now or once zero factors have moved,
-    and whose it is.
+    """log10 of the smallest gradient on the way to a weight of those that autocast takes in fp16, and whose it is.
+
+    Now, or once zero factors have moved if it is larger then.
     """
     found = []
     for flow in (audit.flow, audit.later):

@@ -100,5 +100,6 @@ def _claim(audit: Audit, node: Node) -> Claim | None:
     """Two values of a batch pass no gradient, where they are forecast to be further apart than the root of eps."""
     signal = audit.facts.signals[node.inputs[0]]
     apart = difference(signal, 0)
-    known = signal.moments is not None and apart is not None and signal.shape[0] == DEGENERATE
-    return passes_nothing(node, signal.moments.mean_square * apart / 2.0) if known else None
+    if signal.moments is None or apart is None or signal.shape[0] != DEGENERATE:
+        return None
+    return passes_nothing(node, signal.moments.mean_square * apart / 2.0)
