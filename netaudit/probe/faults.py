@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from math import inf, isnan
 
 from netaudit.graph import Node
-from netaudit.probe.machine import Machine, needed
+from netaudit.probe.calls import needed
+from netaudit.probe.machine import Machine
 from netaudit.probe.sizes import Extent, Size, Sizes
 
 _SOFTMAX = """

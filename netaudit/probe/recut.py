@@ -11,7 +11,8 @@ from torch import Tensor
 from netaudit.errors import ProbeError
 from netaudit.graph import Arg, Node
 from netaudit.intake.interpret import dtype_of
-from netaudit.probe.machine import Machine, forward, needed
+from netaudit.probe.calls import needed
+from netaudit.probe.machine import Machine, forward
 
 LOOKUPS = frozenset({"aten.embedding", "aten.embedding_bag", "aten._embedding_bag", "aten.index", "aten.index_select"})
 _FLOATS = ("float16", "bfloat16", "float32", "float64")

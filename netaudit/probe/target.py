@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite, isnan
+from math import isfinite, isnan, prod
 
 import torch
 
@@ -17,15 +17,18 @@ from netaudit.intake.lower import Lowered
 from netaudit.intake.subject import Subject
 from netaudit.measured import Measured, NodeMeasured, ParamMeasured, Spread
 from netaudit.probe.agreement import calibration
+from netaudit.probe.asked import Ask, Asked, asks, keeping
 from netaudit.probe.batch import word_of
 from netaudit.probe.devices import device_of, title
 from netaudit.probe.faults import Faults, faults
 from netaudit.probe.fitted import Fitted, Manner, fitted
+from netaudit.probe.heads import cotangents
 from netaudit.probe.held import Held, held
-from netaudit.probe.run import Plan, node_measured, param_measured
+from netaudit.probe.machine import sweep
+from netaudit.probe.run import Plan, cut_for, node_measured, param_measured
 from netaudit.probe.several import Seeded, alike
-from netaudit.probe.studies import Bench, Studied, studied
-from netaudit.probe.verdicts import Readings, downgraded, judged
+from netaudit.probe.studies import STUDIES, Bench, Studied, studied
+from netaudit.probe.verdicts import Readings, downgraded, judged, studies_for
 from netaudit.training import Training
 
 
@@ -34,7 +37,7 @@ class Probing:
     """What is asked of a probe.
 
     ``device`` and ``dtype`` as words, the model's own precision without one. ``climb``: of which calls the largest gain is sought:
-    those on the paths of findings, all, or none. ``studies``: what is measured of the model as a whole.
+    those on the paths of findings, all, or none. ``studies``: what is measured of the model as a whole, beside what claims need.
     ``downgrade``: a forecast finding that is not reproduced becomes an info. ``others``: what was measured with other seeds, asked
     for once the first one is measured. ``node``: the one call that is asked for, empty for all. ``command``: the words that ask for
     this probe again, but for the device, the precision and the node.
@@ -110,9 +113,11 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: Fitted
     partial = run.partial or any(one.partial for one in others)
     found = (*run.found, *(sizes for one in kept for sizes in one.found))
     nodes, params = node_measured(found), param_measured(run.machine, found, partial=run.partial)
-    studies, cut = ((), False) if partial else _studied(known, settings, run)
+    claims = tuple(f.claim for f in report.findings if f.claim is not None)
+    answers, short = ({}, False) if partial else _answered(asks(claims), settings, run)
+    studies, cut = ((), False) if partial or short else _studied(known, settings, run, studies_for(claims))
     checked = _checked(known, settings, run)
-    partial = partial or cut or checked.cut
+    partial = partial or short or cut or checked.cut
     wrong = [faults(run.machine, one) for one in found]
     notes = (*run.notes, *unlike, *_notes(known, run, wrong))
     measured = replace(
@@ -134,9 +139,13 @@ def _reported(report: TargetReport, known: Known, settings: Probing, run: Fitted
     readings = Readings(
         nodes,
         params,
-        {name: size for one in studies for name, size in one.updates.items()},
-        next((one.edge for one in studies if one.edge is not None), None),
-        frozenset().union(*(one.first for one in wrong), *(one.broken for one in studies)),
+        updates={name: size for one in studies for name, size in one.updates.items()},
+        edge=next((one.edge for one in studies if one.edge is not None), None),
+        broken=frozenset().union(*(one.first for one in wrong)),
+        extremes=frozenset().union(*(one.broken for one in studies)),
+        asked=answers,
+        noise=next((one.noise for one in studies if one.noise is not None), None),
+        counts={row.name: prod(row.shape) for row in report.params},
     )
     findings = tuple(judged(f, readings) for f in report.findings)
     return replace(
@@ -178,17 +187,31 @@ def _others(settings: Probing, run: Fitted) -> Sequence[Seeded]:
     return () if settings.others is None or run.partial else settings.others()
 
 
-def _studied(known: Known, settings: Probing, run: Fitted) -> tuple[Sequence[Studied], bool]:
-    """The studies asked for, in order, and whether one was interrupted: those before it are kept."""
+def _answered(wanted: frozenset[Ask], settings: Probing, run: Fitted) -> tuple[Mapping[Ask, float], bool]:
+    """What only claims ask for, in one more run where there is any, and whether that was interrupted."""
+    if not wanted:
+        return {}, False
+    seed, machine = settings.plan.seed, run.machine
+    watch = Asked(wanted, machine.nodes, seed)
+    try:
+        sweep(machine, cotangents(machine, seed), watch, cuts=cut_for(machine, settings.plan)[0], seed=seed, points=keeping(wanted))
+    except KeyboardInterrupt:
+        return watch.answers, True
+    return watch.answers, False
+
+
+def _studied(known: Known, settings: Probing, run: Fitted, needed: Sequence[str]) -> tuple[Sequence[Studied], bool]:
+    """The studies asked for, in order, then those that claims need, and whether one was interrupted: those before it are kept."""
     found: list[Studied] = []
+    wanted = tuple(dict.fromkeys((*settings.studies, *(name for name in needed if name in STUDIES))))
     bench = Bench(known.subject, run.machine, known.training, settings.plan, known.facts if run.same else None)
     try:
-        for index, name in enumerate(settings.studies):
-            settings.plan.progress("studies", index, len(settings.studies))
+        for index, name in enumerate(wanted):
+            settings.plan.progress("studies", index, len(wanted))
             found.append(studied(name, bench))
     except KeyboardInterrupt:
         return found, True
-    settings.plan.progress("studies", len(settings.studies), len(settings.studies))
+    settings.plan.progress("studies", len(wanted), len(wanted))
     return found, False
 
 

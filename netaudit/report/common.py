@@ -12,6 +12,7 @@ from netaudit.finding import SEVERITIES, Finding, Remedy, Report, TargetReport
 from netaudit.graph import Site
 from netaudit.pack import installed
 
+from .claimed import verdict as probed
 from .numbers import evidence
 
 
@@ -57,11 +58,13 @@ def headline(finding: Finding) -> str:
 
 
 def reasons(finding: Finding) -> Iterator[str]:
-    """Why, line by line: the labelled numbers, then the reason."""
+    """Why, line by line: the labelled numbers, then the reason, then what a probe says of it."""
     known = evidence(finding.evidence)
     if known:
         yield known + (f" ({finding.evidence.assumptions})" if finding.evidence.assumptions else "")
     yield from (line for line in finding.reason.splitlines() if line.strip())
+    if finding.verdict is not None:
+        yield f"probe: {probed(finding)}"
 
 
 def advice(remedy: Remedy) -> str:

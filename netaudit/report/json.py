@@ -98,6 +98,16 @@ def _zero(sizes: Evidence | Step) -> list[Kind]:
     return [kind for kind in KINDS if getattr(sizes, kind) == float("-inf")]
 
 
+def _claim(finding: Finding) -> schema.ClaimModel | None:
+    claim = finding.claim
+    if claim is None:
+        return None
+    limit, seen = outward(claim.limit, "forecast"), outward(finding.seen, "measured")
+    return schema.ClaimModel(
+        quantity=claim.quantity, subjects=list(claim.subjects), over=list(claim.over), side=claim.side, limit=limit, measured=seen
+    )
+
+
 def _finding(finding: Finding) -> schema.FindingModel:
     return schema.FindingModel(
         code=finding.code,
@@ -116,6 +126,7 @@ def _finding(finding: Finding) -> schema.FindingModel:
         help=[schema.HelpModel(text=h.text, outcome=h.outcome, resolves=h.resolves) for h in finding.help],
         also=list(finding.siblings),
         verdict=finding.verdict,
+        claim=_claim(finding),
         baseline=finding.baseline,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from math import isfinite
 
 from tabulate import tabulate
 
@@ -12,7 +11,8 @@ from netaudit.finding import Finding, NodeRow, ParamRow, TargetReport
 from netaudit.measured import Measured, Spread, Study
 
 from .agreement import agreement
-from .numbers import cell, magnitude, short, size
+from .claimed import verdict
+from .numbers import cell, magnitude, size
 from .plain import abridged
 
 SHOWN = 40
@@ -87,9 +87,8 @@ def _spread(one: Spread | None) -> str:
 
 
 def _verdict(finding: Finding) -> str:
-    measured = finding.evidence.measured
-    number = f", {finding.evidence.quantity} = {short(measured)}" if measured is not None and isfinite(measured) else ""
-    return f"{finding.verdict or 'not probed'}: {finding.code} {finding.message}{number and f' (measured{number})'}"
+    said = verdict(finding).partition(": ")[2]
+    return f"{finding.verdict or 'not probed'}: {finding.code} {finding.message}" + (f"\n    {said}" if said else "")
 
 
 def _study(study: Study) -> str:

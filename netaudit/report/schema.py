@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 
 
 class _Model(BaseModel):
@@ -209,6 +209,17 @@ class HelpModel(_Model):
     resolves: bool | None
 
 
+class ClaimModel(_Model):
+    """What a measurement must show if a finding is right, and what it showed, as log10; null where that is 0, infinite or unknown."""
+
+    quantity: str
+    subjects: list[str]
+    over: list[str] = Field(description="whose sizes are taken off")
+    side: Literal["above", "below"]
+    limit: float | None
+    measured: float | None
+
+
 class FindingModel(_Model):
     """One thing worth saying."""
 
@@ -228,6 +239,7 @@ class FindingModel(_Model):
     help: list[HelpModel]
     also: list[str]
     verdict: Literal["confirmed", "not reproduced", "not probed"] | None = None
+    claim: ClaimModel | None = Field(default=None, description="what a probe can test of it")
     baseline: Literal["", "new", "unchanged", "worse"] = Field(description="against the baseline; empty when none is applied")
 
 
@@ -314,7 +326,7 @@ class Summary(_Model):
 class ReportModel(_Model):
     """A whole run."""
 
-    schema_version: Literal["1.3"] = "1.3"
+    schema_version: Literal["1.4"] = "1.4"
     tool: Tool
     run: Run
     summary: Summary

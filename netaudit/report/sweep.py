@@ -11,19 +11,19 @@ from typing import Any, TypeAlias
 
 from tabulate import tabulate
 
-from netaudit.measured import LAST, QUANTITIES, Coordinates, Growth, Quantity, Slope, Trend
+from netaudit.measured import LAST, SWEPT, Coordinates, Growth, Slope, SweptQuantity, Trend
 
 from . import schema, sweep_schema
 from .numbers import outward, short
 from .plain import abridged
 
-TITLES: Mapping[Quantity, str] = {
+TITLES: Mapping[SweptQuantity, str] = {
     "activation": "activations at initialisation: RMS of the output",
     "gradient": "gradients at initialisation: RMS of the output's cotangent",
     "change": "training",  # completed by what it was trained with
     "sensitivity": "S = ||W||_F ||G||_F at initialisation",
 }
-NAMES: Mapping[Quantity, str] = {"activation": "activations", "gradient": "gradients", "change": "", "sensitivity": "S"}
+NAMES: Mapping[SweptQuantity, str] = {"activation": "activations", "gradient": "gradients", "change": "", "sensitivity": "S"}
 WORDS: Mapping[Trend, tuple[str, str]] = {
     "grows": ("grows", "grow"),
     "vanishes": ("vanishes", "vanish"),
@@ -48,7 +48,7 @@ def text(found: Coordinates, *, full: bool) -> str:
 
 def _lines(found: Coordinates, *, full: bool) -> Iterator[str]:
     yield f"{found.target}: what changes with {found.argument}"
-    for quantity in QUANTITIES:
+    for quantity in SWEPT:
         rows = [row for row in found.rows if row.quantity == quantity]
         if rows:
             yield ""
@@ -57,7 +57,7 @@ def _lines(found: Coordinates, *, full: bool) -> Iterator[str]:
             yield _table(found, rows, full=full)
     yield ""
     if found.rows:
-        yield from (line for quantity in QUANTITIES if (line := _said(found, quantity)))
+        yield from (line for quantity in SWEPT if (line := _said(found, quantity)))
         yield _wrapped(f"size ~ {found.argument}^exponent; steady: below 1/4 either way; +- is the standard error of the fit")
         yield ""
     yield _where(found)
@@ -77,7 +77,7 @@ def _where(found: Coordinates) -> str:
     return _wrapped(f"probe ({found.device}, {found.dtype}, {middle}, inputs from {found.inputs}, gradient from {found.cotangent})")
 
 
-def _title(found: Coordinates, quantity: Quantity) -> str:
+def _title(found: Coordinates, quantity: SweptQuantity) -> str:
     if quantity != "change":
         return TITLES[quantity]
     return f"after {_steps(found)} of {_training(found)}: RMS of the output's change"
@@ -168,7 +168,7 @@ def _signed(number: float) -> str:
 # words ------------------------------------------------------------------------------------------------------------------
 
 
-def _said(found: Coordinates, quantity: Quantity) -> str:
+def _said(found: Coordinates, quantity: SweptQuantity) -> str:
     """What becomes of one quantity, in a sentence; empty where it was not measured."""
     rows = [row for row in found.rows if row.quantity == quantity]
     if not rows:
@@ -196,7 +196,7 @@ def _part(group: Sequence[Growth], trend: Trend, argument: str, total: int) -> s
     return f"{count}, {most.name or '(model)'}{' most' if len(group) > 1 else ''} ({argument}^{most.slope.exponent:.2f})"
 
 
-def _meaning(found: Coordinates, quantity: Quantity, groups: Mapping[Trend, Sequence[Growth]]) -> str:
+def _meaning(found: Coordinates, quantity: SweptQuantity, groups: Mapping[Trend, Sequence[Growth]]) -> str:
     """What a trend of the change means for training: the others are what they are."""
     if quantity != "change":
         return ""

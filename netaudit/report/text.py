@@ -14,6 +14,7 @@ from rich.text import Text
 from netaudit.finding import Finding, Report, Severity, Step, TargetReport
 
 from .agreement import agreement
+from .claimed import verdict as probed
 from .common import accepted, compared, fill, unchecked, verdict
 from .numbers import at_most, evidence, short
 from .style import Style
@@ -62,7 +63,7 @@ def _finding(finding: Finding, style: Style) -> Iterator[Text]:
     if finding.baseline == "worse":
         yield _note("was", "known before, and ten times worse now, or more severe", style)
     if finding.verdict is not None:
-        yield _note("probe", finding.verdict, style)
+        yield _note("probe", probed(finding), style)
     yield from _path(finding.path, style)
     for remedy in finding.help:
         yield _note("help", f"{remedy.text}\n-> {remedy.outcome or 'untested advice'}", style)

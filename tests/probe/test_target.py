@@ -17,10 +17,10 @@ from netaudit.audit import Settings, analyse, audit_subject
 from netaudit.cli import _run, app
 from netaudit.effect import Effect, Transfer
 from netaudit.errors import ProbeError
-from netaudit.finding import Claim, Evidence, Finding, TargetReport
+from netaudit.finding import Evidence, Finding, TargetReport
 from netaudit.graph import Node
 from netaudit.intake.subject import Subject
-from netaudit.measured import ParamMeasured, Spread
+from netaudit.measured import Claim, ParamMeasured, Spread
 from netaudit.pack import installed
 from netaudit.probe import Known, Plan, Probing, probed
 from netaudit.probe.agreement import calibration

@@ -15,15 +15,16 @@ from netaudit.graph import Graph
 from netaudit.intake.heads import Head, with_head
 from netaudit.intake.subject import Subject
 from netaudit.intake.training import Said, training_of
-from netaudit.measured import Quantity
+from netaudit.measured import SweptQuantity
+from netaudit.probe.calls import needed
 from netaudit.probe.fitted import Fitted, Manner, fitted
-from netaudit.probe.machine import Machine, forward, needed
+from netaudit.probe.machine import Machine, forward
 from netaudit.probe.run import Plan, node_measured, param_measured
 from netaudit.probe.sizes import log, norm
 
 from .steps import stepped
 
-Readings: TypeAlias = Mapping[Quantity, Mapping[str, float]]
+Readings: TypeAlias = Mapping[SweptQuantity, Mapping[str, float]]
 """log10 sizes by quantity, then by module or parameter."""
 
 HEADS: Mapping[Head, str] = {"loss": "traced loss", "ce": "cross-entropy with random labels"}

@@ -10,7 +10,7 @@ from statistics import median
 
 from netaudit.errors import TargetError
 from netaudit.intake.subject import Subject
-from netaudit.measured import QUANTITIES, Coordinates, Growth, Quantity
+from netaudit.measured import SWEPT, Coordinates, Growth, SweptQuantity
 from netaudit.probe.devices import title
 
 from .fit import matched, slope
@@ -113,7 +113,7 @@ def _rows(by_value: Sequence[Sequence[Point]], what: Swept) -> tuple[tuple[Growt
     """The rows of all quantities, and what is to be said of modules and parameters that have no place in them."""
     rows: list[Growth] = []
     lost: dict[str, int] = {}
-    for quantity in QUANTITIES:
+    for quantity in SWEPT:
         found, missing = _of_quantity(by_value, quantity, what.values)
         rows += found
         if missing:
@@ -121,7 +121,7 @@ def _rows(by_value: Sequence[Sequence[Point]], what: Swept) -> tuple[tuple[Growt
     return tuple(rows), tuple(f"left out: {count} {kind} that are not in every model by this name" for kind, count in lost.items())
 
 
-def _of_quantity(by_value: Sequence[Sequence[Point]], quantity: Quantity, values: Sequence[float]) -> tuple[list[Growth], int]:
+def _of_quantity(by_value: Sequence[Sequence[Point]], quantity: SweptQuantity, values: Sequence[float]) -> tuple[list[Growth], int]:
     there = [index for index, several in enumerate(by_value) if any(quantity in one.readings for one in several)]
     readings = [[one.readings[quantity] for one in by_value[index] if quantity in one.readings] for index in there]
     common = [[name for name in several[0] if all(name in one for one in several)] for several in readings]

@@ -49,6 +49,7 @@ class Studied:
     updates: Mapping[str, float] = field(default_factory=dict)
     edge: float | None = None
     broken: frozenset[str] = frozenset()
+    noise: float | None = None
 
 
 def unmeasured(name: str, title: str, why: str) -> Studied:

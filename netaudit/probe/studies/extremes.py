@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from netaudit.measured import Study
+from netaudit.probe.calls import needed
 from netaudit.probe.faults import Faults, faults
-from netaudit.probe.machine import Machine, needed
+from netaudit.probe.machine import Machine
 from netaudit.probe.recut import given, is_mask
 from netaudit.probe.run import sized
 

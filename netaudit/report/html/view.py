@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from netaudit.finding import SEVERITIES, Evidence, Finding, Magnitude, NodeRow, ParamRow, Report, Status, Step, TargetReport
 from netaudit.graph import Site
+from netaudit.report.claimed import verdict as probed
 from netaudit.report.common import accepted, compared
 from netaudit.report.numbers import at_most, dimensions, magnitude, short
 from netaudit.report.svg import bar
@@ -230,7 +231,7 @@ def _said(finding: Finding, lines: Lines) -> Said:
         lines(site).strip() if site is not None else "",
         _evidence(finding.evidence),
         tuple(_about(finding.evidence)),
-        tuple(line for line in finding.reason.splitlines() if line.strip()),
+        (*(line for line in finding.reason.splitlines() if line.strip()), *_probed(finding)),
         blocks[:half] if cut else blocks,
         blocks[half:-half] if cut else (),
         blocks[-half:] if cut else (),
@@ -239,6 +240,10 @@ def _said(finding: Finding, lines: Lines) -> Said:
         (short(span[0]), short(span[1])),
         tuple(_fix(remedy.text, remedy.outcome, resolves=remedy.resolves) for remedy in finding.help),
     )
+
+
+def _probed(finding: Finding) -> tuple[str, ...]:
+    return () if finding.verdict is None else (f"probe: {probed(finding)}",)
 
 
 def _place(finding: Finding) -> str:
