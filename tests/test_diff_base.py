@@ -195,7 +195,7 @@ def test_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_files_are_those_of_the_commit(repository: Path, places: Path) -> None:
-    files = {
+    files: dict[str, str | bytes] = {
         ".gitattributes": "*.txt eol=crlf\nhidden.py export-ignore\n",
         "a.py": "x = 1\n",
         "hidden.py": "x = 2\n",
@@ -208,7 +208,8 @@ def test_the_files_are_those_of_the_commit(repository: Path, places: Path) -> No
     git("config", "core.splitIndex", "true")
     for hook in Path(".git/hooks").iterdir():
         hook.chmod(0o755)
-    Path("a.py").symlink_to("hidden.py") if not Path("a.py").unlink() else None
+    Path("a.py").unlink()
+    Path("a.py").symlink_to("hidden.py")
     Path("sub/new").mkdir()
     os.chdir("sub/new")
     write({"unstaged.py": "x = 3"})

@@ -150,8 +150,8 @@ def _finding(row: Row) -> Finding:
 
 
 def _suppressed(row: Row, target: str) -> Suppressed:
-    words = [row[key] for key in ("code", "name", "severity", "message")]
-    finding = Finding(*words, target, row["module"], _where(row), fingerprint=row["fingerprint"])
+    words = {key: row[key] for key in ("code", "name", "severity", "message", "module", "fingerprint")}
+    finding = Finding(**words, target=target, where=_where(row))
     return Suppressed(finding, row["by"], row["reason"], _site(row["at"]))
 
 
@@ -193,13 +193,14 @@ def _node(row: Row) -> NodeRow:
 
 
 def _param(row: Row) -> ParamRow:
-    sizes = (Magnitude(**row[key]) for key in ("gradient_norm", "gradient_rms", "sensitivity"))
     seen = row["measured"]
     return ParamRow(
         row["name"],
         tuple(row["shape"]),
         row["trainable"],
-        *sizes,
+        Magnitude(**row["gradient_norm"]),
+        Magnitude(**row["gradient_rms"]),
+        Magnitude(**row["sensitivity"]),
         gradient_measured=NOT_MEASURED if seen is None else _seen(seen["gradient_rms"]),
     )
 

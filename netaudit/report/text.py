@@ -41,9 +41,9 @@ def render(report: Report, style: Style) -> str:
     for target in report.targets:
         for line in _quietly(target, report, style) if style.quiet else _summary(target, report, style):
             console.print(line)
-    for place, line in enumerate(compared(report)):
+    for place, said in enumerate(compared(report)):
         if place or not style.quiet:
-            console.print(Text("\n".join(fill(line, style.width, indent=2)), style="yellow" if place else ""))
+            console.print(Text("\n".join(fill(said, style.width, indent=2)), style="yellow" if place else ""))
     for override in () if style.quiet else report.idle_overrides:
         console.print(Text(f"unused override {override}", style="yellow"))
     return out.getvalue()
