@@ -150,16 +150,8 @@ def _finding(row: Row) -> Finding:
 
 
 def _suppressed(row: Row, target: str) -> Suppressed:
-    finding = Finding(
-        row["code"],
-        row["name"],
-        row["severity"],
-        row["message"],
-        target,
-        row["module"],
-        _where(row),
-        fingerprint=row["fingerprint"],
-    )
+    words = {key: row[key] for key in ("code", "name", "severity", "message", "module", "fingerprint")}
+    finding = Finding(**words, target=target, where=_where(row))
     return Suppressed(finding, row["by"], row["reason"], _site(row["at"]))
 
 
