@@ -35,9 +35,7 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         code = app(args=list(arguments), standalone_mode=False, prog_name="netaudit", obj=tuple(arguments))
         sys.stdout.flush()
-        if code == INTERRUPTED:  # typer makes this code of an interrupt that nothing caught, too
-            _complain("interrupted", "")
-        return code if isinstance(code, int) else CLEAN
+        return _ended(code)
     except typer.Exit as error:
         return int(error.exit_code)
     except KeyboardInterrupt:
@@ -61,6 +59,13 @@ def _run(arguments: Sequence[str]) -> int:
         if verbose:
             raise
         return _usage(error)
+
+
+def _ended(code: object) -> int:
+    """The exit code of a command that returned; typer, too, returns from an interrupt that nothing caught."""
+    if code == INTERRUPTED:
+        _complain("interrupted", "")
+    return code if isinstance(code, int) else CLEAN
 
 
 def _discard_results() -> None:
