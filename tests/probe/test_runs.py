@@ -21,6 +21,8 @@ from netaudit.cli import _run
 from netaudit.cli.app import app
 from netaudit.intake.subject import Options, Subject
 from netaudit.intake.target import load
+from netaudit.probe.run import runs
+from netaudit.probe.sizes import Sizes
 
 MODEL = """
 import os
@@ -169,17 +171,13 @@ def test_two_processes_measure_what_one_does(write: Callable[..., None], tmp_pat
 
 
 def test_a_report_says_that_the_batch_was_halved(write: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    from netaudit.probe import fitted
-
-    real = fitted.runs
-
     def scarce(machine: Any, plan: Any) -> Any:
         if machine.graph.by_name()[machine.graph.inputs[0]].shape[0] > 1:
             raise torch.OutOfMemoryError
-        return real(machine, plan)
+        return runs(machine, plan)
 
     write()
-    monkeypatch.setattr(fitted, "runs", scarce)
+    monkeypatch.setattr("netaudit.probe.fitted.runs", scarce)
     code, target = probe()
     assert code == 0
     halved = "out of memory: the batch was halved, inputs are now inputs 1x6"
@@ -218,8 +216,6 @@ def test_ctrl_c_on_the_way_back_leaves_values_and_the_gradients_so_far(
     write: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What was not reached has no number, which is not zero."""
-    from netaudit.probe.sizes import Sizes
-
     real = Sizes.cotangent
 
     def cut(self: Sizes, node: Any, cotangent: Any) -> None:

@@ -174,7 +174,11 @@ def optimizer(model):
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Write model.py in a working directory of its own."""
     monkeypatch.chdir(tmp_path)
-    return lambda source: Path("model.py").write_text(source) and None
+
+    def written(source: str) -> None:
+        Path("model.py").write_text(source)
+
+    return written
 
 
 def invoke(*arguments: str, output: str = "json") -> tuple[int, str]:
