@@ -50,8 +50,9 @@ def coordinates(
     def load(value: float, seed: int) -> AbstractContextManager[Iterable[Subject]]:
         return subjects(target, replace(by_value[value], seed=seed), timeout)
 
-    mine = [index for index in range(len(what.jobs)) if index % here.size == here.rank]
-    measure = everywhere(here, lambda: swept(load, [what.jobs[i] for i in mine], asked), lambda one: what.jobs.index((one.value, one.seed)))
+    places = {job: place for place, job in enumerate(what.jobs)}
+    mine = [job for job, place in places.items() if place % here.size == here.rank]
+    measure = everywhere(here, lambda: swept(load, mine, asked), lambda one: places[one.value, one.seed])
     points = measure()
     return () if here.rank else summed_up(points, what, asked, target)
 

@@ -73,8 +73,14 @@ def _where(found: Coordinates) -> str:
         return f"probe ({found.device}): nothing was measured"
     counts = [len(several) for several in found.seeds]
     missing = "" if min(counts) == max(counts) else f", {min(counts)} to {max(counts)} of them by value"
-    middle = f"median of seeds {', '.join(map(str, seeds))}{missing}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    middle = f"median of seeds {_listed(seeds)}{missing}" if len(seeds) > 1 else f"seed {seeds[0]}"
     return _wrapped(f"probe ({found.device}, {found.dtype}, {middle}, inputs from {found.inputs}, gradient from {found.cotangent})")
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    """``0, 1, 2``; many that follow each other as ``0 to 9``."""
+    whole = len(seeds) > 3 and seeds[-1] - seeds[0] == len(seeds) - 1
+    return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
 
 
 def _title(found: Coordinates, quantity: SweptQuantity) -> str:

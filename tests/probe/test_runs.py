@@ -21,6 +21,8 @@ from netaudit.cli import _run
 from netaudit.cli.app import app
 from netaudit.intake.subject import Options, Subject
 from netaudit.intake.target import load
+from netaudit.probe.run import runs
+from netaudit.probe.sizes import Gauge
 
 MODEL = """
 import os
@@ -169,8 +171,6 @@ def test_two_processes_measure_what_one_does(write: Callable[..., None], tmp_pat
 
 
 def test_a_report_says_that_the_batch_was_halved(write: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    from netaudit.probe.run import runs
-
     def scarce(machine: Any, plan: Any) -> Any:
         if machine.graph.by_name()[machine.graph.inputs[0]].shape[0] > 1:
             raise torch.OutOfMemoryError
@@ -216,8 +216,6 @@ def test_ctrl_c_on_the_way_back_leaves_values_and_the_gradients_so_far(
     write: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What was not reached has no number, which is not zero."""
-    from netaudit.probe.sizes import Gauge
-
     real = Gauge.cotangent
 
     def cut(self: Gauge, node: Any, cotangent: Any) -> None:

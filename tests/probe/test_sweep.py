@@ -171,10 +171,14 @@ def optimizer(model):
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Write model.py in a working directory of its own."""
     monkeypatch.chdir(tmp_path)
-    return Path("model.py").write_text
+
+    def written(source: str) -> None:
+        Path("model.py").write_text(source)
+
+    return written
 
 
 def invoke(*arguments: str, output: str = "json") -> tuple[int, str]:
@@ -199,7 +203,7 @@ def exponents(target: Mapping[str, Any], quantity: str) -> Mapping[str, float]:
     return {row["name"]: row["slope"]["exponent"] for row in target["rows"] if row["quantity"] == quantity and row["slope"]}
 
 
-def test_every_number_is_the_one_of_the_closed_form(write: Callable[[str], int]) -> None:
+def test_every_number_is_the_one_of_the_closed_form(write: Callable[[str], None]) -> None:
     """``h = W x = 3``, ``f = v . h = 3``, and ``df`` is what one SGD step on ``f^2 / 2`` makes of it."""
     write(LINEAR.replace("LR", str(LR)))
     widths = (8.0, 32.0, 128.0)
@@ -230,7 +234,7 @@ def test_every_number_is_the_one_of_the_closed_form(write: Callable[[str], int])
     ids=["standard", "mup"],
 )
 def test_adam_needs_a_smaller_rate_for_larger_widths_unless_it_is_scaled(
-    write: Callable[[str], int], mup: str, change: Mapping[str, float]
+    write: Callable[[str], None], mup: str, change: Mapping[str, float]
 ) -> None:
     """Yang & Hu 2021, section 5: an Adam step is a sign, and along the activations n of them add up to n.
 
@@ -248,7 +252,7 @@ def test_adam_needs_a_smaller_rate_for_larger_widths_unless_it_is_scaled(
     assert exponents(target, "activation") == pytest.approx(activations, abs=0.25)
 
 
-def test_sgd_moves_the_output_as_n_and_hidden_layers_as_the_root(write: Callable[[str], int]) -> None:
+def test_sgd_moves_the_output_as_n_and_hidden_layers_as_the_root(write: Callable[[str], None]) -> None:
     """``dv = -lr g h`` gives ``n``; ``g / n^.5`` reaches the middle, whose step meets ``h . h = n``: ``n^.5``; the first has ``n^-.5``."""
     write(MLP)
     words = ("--seeds", "3", "--sweep-steps", "1", "--optimizer", "sgd", "--lr", "1e-6", "--dtype", "float64")
@@ -257,7 +261,7 @@ def test_sgd_moves_the_output_as_n_and_hidden_layers_as_the_root(write: Callable
     assert target["values"][0]["training"] == "SGD, lr 1e-06 (--optimizer)"
 
 
-def test_the_target_and_its_optimiser_are_stepped_on_copies(write: Callable[[str], int]) -> None:
+def test_the_target_and_its_optimiser_are_stepped_on_copies(write: Callable[[str], None]) -> None:
     """The same steps by torch itself, on a model of the same seed."""
     write(MLP)
     _, target = check("--sweep", "width=16,32", "--sweep-steps", "3", "--lr", "0.01", "--seed", "5")
@@ -276,7 +280,7 @@ def test_the_target_and_its_optimiser_are_stepped_on_copies(write: Callable[[str
     assert row["sizes"][1]["log10"] == pytest.approx(log10(moved), abs=1e-3)
 
 
-def test_depth_is_compared_at_both_ends_of_a_stack(write: Callable[[str], int]) -> None:
+def test_depth_is_compared_at_both_ends_of_a_stack(write: Callable[[str], None]) -> None:
     """``y = (I / 2)^depth x``: the last output halves with every layer, and so does the gradient at the first."""
     write(
         "import torch\nfrom torch import nn\n"
@@ -296,7 +300,7 @@ def test_depth_is_compared_at_both_ends_of_a_stack(write: Callable[[str], int]) 
     assert any("nothing says how it is trained" in note for note in target["notes"])
 
 
-def test_a_value_that_fails_is_said_and_the_others_are_kept(write: Callable[[str], int]) -> None:
+def test_a_value_that_fails_is_said_and_the_others_are_kept(write: Callable[[str], None]) -> None:
     write(MLP)
     code, target = check("--sweep", "width=8,16,32", "--arg", "broken=16")
     assert code == 3
@@ -322,7 +326,7 @@ def test_a_value_that_fails_is_said_and_the_others_are_kept(write: Callable[[str
     ],
 )
 def test_what_cannot_be_swept_gets_one_clear_error(
-    write: Callable[[str], int], arguments: Sequence[str], error: type[NetauditError], said: Sequence[str]
+    write: Callable[[str], None], arguments: Sequence[str], error: type[NetauditError], said: Sequence[str]
 ) -> None:
     write(MLP)
     with pytest.raises(error) as caught:
@@ -342,7 +346,7 @@ def test_what_cannot_be_swept_gets_one_clear_error(
     ],
 )
 def test_a_step_that_cannot_be_made_is_a_problem_and_the_rest_is_measured(
-    write: Callable[[str], int], arguments: Sequence[str], said: str
+    write: Callable[[str], None], arguments: Sequence[str], said: str
 ) -> None:
     write(MLP)
     code, target = check("--sweep", "width=8,16", *arguments)
@@ -352,7 +356,7 @@ def test_a_step_that_cannot_be_made_is_a_problem_and_the_rest_is_measured(
     assert not exponents(target, "change")
 
 
-def test_an_interrupt_keeps_what_there_is(write: Callable[[str], int]) -> None:
+def test_an_interrupt_keeps_what_there_is(write: Callable[[str], None]) -> None:
     write(MLP.replace("raise RuntimeError", "raise KeyboardInterrupt"))
     code, target = check("--sweep", "width=8,16,32", "--arg", "broken=32")
     assert code == 130
@@ -364,7 +368,7 @@ def test_an_interrupt_keeps_what_there_is(write: Callable[[str], int]) -> None:
     assert "the sweep was interrupted: what is measured is a part" in printed
 
 
-def test_a_report_fits_on_80_columns_and_says_what_grows(write: Callable[[str], int]) -> None:
+def test_a_report_fits_on_80_columns_and_says_what_grows(write: Callable[[str], None]) -> None:
     write(MLP)
     code, printed = invoke("--sweep", "width=16,32,64,128,256,512", output="full")
     assert code == 0
