@@ -40,7 +40,11 @@ Seeds = Annotated[
 ]
 Memory = Annotated[
     str | None,
-    typer.Option("--probe-memory", help="What values may take: 8GiB. Beyond it, the model is run in segments.", metavar="SIZE"),
+    typer.Option(
+        "--probe-memory",
+        help="What the run may take beside the weights: 8GiB. The model is run in the fewest segments that fit.",
+        metavar="SIZE",
+    ),
 ]
 Studies = Annotated[
     list[str] | None,

@@ -197,16 +197,16 @@ def signs(like: Tensor, seed: int, draw: int) -> Tensor:
     """+1 or -1 for every entry, the same on all devices: ``E[u u'] = I`` and ``||u||^2`` is the number of entries exactly.
 
     A piece of one tile of signs, since drawing them anew for every call would cost as much as running the model; beyond a tile,
-    copies of it, each with a random sign.
+    copies of it, each with a sign from elsewhere in the tile.
     """
     count = prod(like.shape)
     tile = _tile(like.dtype, like.device)
     start = (draw * STRIDE + seed * TILE // 7) % TILE
     if count <= TILE:
         return tile[start : start + count].view(like.shape)
-    generator = torch.Generator().manual_seed(seed * (1 << 20) + draw)
-    copies = (2 * torch.randint(2, (-(-count // TILE), 1), generator=generator) - 1).to(like.device, like.dtype)
-    return (copies * tile[start : start + TILE]).flatten()[:count].view(like.shape)
+    flips = (start + TILE // 2) % TILE
+    copies = -(-count // TILE)
+    return (tile[flips : flips + copies, None] * tile[start : start + TILE]).flatten()[:count].view(like.shape)
 
 
 @lru_cache(maxsize=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -271,3 +272,19 @@ def test_a_probe_that_does_not_fit_says_so() -> None:
 )
 def test_bytes_in_words(size: int, words: str) -> None:
     assert in_words(size) == words
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", MODELS)
+def test_the_peak_of_a_gpu_is_as_predicted(name: str) -> None:
+    """Kernels take memory of their own there, and blocks are rounded up."""
+    torch.manual_seed(0)
+    machine = MODELS[name]()
+    there = replace(machine, leaves={n: leaf.cuda() for n, leaf in machine.leaves.items()}, device=torch.device("cuda"))
+    cut = fitting(costs_of(there, samples=2), peak(costs_of(there, samples=2), ()) // 2)
+    sweep(there, cotangents(there, 0), Gauge(2), cuts=cut.places)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    sweep(there, cotangents(there, 0), Gauge(2), cuts=cut.places)
+    assert cut.peak == pytest.approx(torch.cuda.max_memory_allocated() - before, rel=0.3)

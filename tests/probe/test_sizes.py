@@ -171,3 +171,27 @@ def test_the_typical_gain_of_a_call_is_that_of_its_jacobian(function: Callable[[
 
 def test_what_is_not_a_number_is_said_as_such() -> None:
     assert isnan(sizes.log(norm(torch.tensor([nan]))))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_sees_what_the_cpu_sees_and_is_never_waited_for() -> None:
+    device = torch.device("cuda")
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, 6)
+    subject = Subject("block", Block(), (x,), {}, x, "test")
+    machine = machine_of(lower(trace(subject), subject), device)
+    here, heads, watch = _machine(), cotangents(machine, 0), Gauge(2)
+    sweep(machine, heads, Gauge(2))  # what is made once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        sweep(machine, heads, watch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    start = {name: head.cpu() for name, head in heads.items()}  # each device has random numbers of its own
+    truth = Gauge(2)
+    sweep(here, start, truth)
+    for key in ("values", "extents", "gradients", "pulls"):
+        one, other = asdict(truth.read())[key], asdict(watch.read())[key]
+        assert one.keys() == other.keys()
+        assert _numbers(one) == pytest.approx(_numbers(other), rel=1e-3, abs=1e-6)
