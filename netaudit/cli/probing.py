@@ -47,7 +47,9 @@ Memory = Annotated[
 ]
 Studies = Annotated[
     list[str] | None,
-    typer.Option("--study", help="A measurement of the model as a whole, or all of them; comma-separated.", metavar="NAME"),
+    typer.Option(
+        "--study", help="Of the model as a whole: modes, gain, scale, extremes, curvature, update, or all; comma-separated.", metavar="NAME"
+    ),
 ]
 Downgrade = Annotated[
     bool, typer.Option("--downgrade/--no-downgrade", help="A forecast that the probe does not reproduce becomes an info.")
