@@ -48,7 +48,9 @@ Memory = Annotated[
 ]
 Studies = Annotated[
     list[str] | None,
-    typer.Option("--study", help="A measurement of the model as a whole, or all of them; comma-separated.", metavar="NAME"),
+    typer.Option(
+        "--study", help="Of the model as a whole: modes, gain, scale, extremes, curvature, update, or all; comma-separated.", metavar="NAME"
+    ),
 ]
 Node = Annotated[
     str, typer.Option("--node", help="One call, as `netaudit nodes` and the JSON name it: its row, its largest gain.", metavar="NAME")

@@ -27,6 +27,7 @@ from netaudit.probe.agreement import calibration
 from netaudit.probe.batch import halved
 from netaudit.probe.devices import device_of
 from netaudit.probe.run import runs
+from netaudit.probe.studies import STUDIES
 from netaudit.probe.verdicts import Readings, downgraded, judged
 from netaudit.signal import Signal
 
@@ -247,10 +248,11 @@ def test_a_device_that_is_not_here_is_an_error_that_says_what_is(word: str) -> N
 
 def test_the_command_prints_tables_and_json() -> None:
     runner = CliRunner()
-    done = runner.invoke(app, ["probe", str(EXAMPLES / "deep_sigmoid.py"), "--device", "cpu", "--study", "modes"], standalone_mode=False)
+    done = runner.invoke(app, ["probe", str(EXAMPLES / "deep_sigmoid.py"), "--device", "cpu", "--study", "all"], standalone_mode=False)
     assert done.exit_code == 0, done.output
     assert "confirmed: NA201" in done.output
     assert "proved bounds held" in done.output
+    assert all(kind.title in done.output for kind in STUDIES.values())
     again = runner.invoke(app, ["probe", str(EXAMPLES / "deep_sigmoid.py"), "--device", "cpu", "-o", "json"], standalone_mode=False)
     report = json.loads(again.output)["targets"][0]
     assert report["probe"]["device"] == "cpu"

@@ -15,6 +15,7 @@ from netaudit.finding import Report, TargetReport
 from netaudit.intake.subject import Subject
 from netaudit.pack import installed
 from netaudit.probe import Plan, Probing
+from netaudit.probe.studies import STUDIES
 from netaudit.report.json import json_schema, render
 from netaudit.report.numbers import cell
 from netaudit.report.probe import text
@@ -36,7 +37,7 @@ class Overflowing(nn.Module):
 @pytest.fixture(scope="module")
 def probed() -> TargetReport:
     x = torch.ones(2, 4)
-    probing = Probing("cpu", climb="all", studies=("modes",), plan=Plan(samples=2))
+    probing = Probing("cpu", climb="all", studies=tuple(STUDIES), plan=Plan(samples=2))
     return audit_subject(Subject("t", Overflowing(), (x,), {}, x, "test"), installed(), Settings(probe=probing, raise_internal=True))
 
 
@@ -51,7 +52,10 @@ def test_a_probe_of_a_model_that_overflows_is_json_by_its_schema(probed: TargetR
     document = _strict(render(Report((probed,), "0", "0", ()), Style()))
     jsonschema.validate(document, json.loads(json_schema()))
     (target,) = document["targets"]  # type: ignore[index]  # JSON
-    (row,) = target["probe"]["studies"][0]["rows"]
+    studies = {study["name"]: study for study in target["probe"]["studies"]}
+    assert studies.keys() == STUDIES.keys()
+    assert studies["curvature"]["columns"] == ["not measured"]
+    (row,) = studies["modes"]["rows"]
     assert row == ["0", "not finite", "not finite", "not finite"]
     assert any(gain["typical"] is None for node in target["nodes"] for gain in node["measured"]["gains"].values())
 
@@ -80,6 +84,10 @@ def test_modes_that_agree_exactly_have_a_difference_of_zero() -> None:
         ("gain", nan, "not finite"),
         ("gain", 1.23456789, 1.23457),
         ("gain", None, None),
+        ("largest >=", 1.99999999, 1.99999),
+        ("proved <=", 1.00000001, 1.00001),
+        ("proved <=", -1.00000001, -1.0),
+        ("lambda min <=", -0.0, 0.0),
         ("input", "x", "x"),
     ],
 )

@@ -54,4 +54,4 @@ class Studied:
 
 def unmeasured(name: str, title: str, why: str) -> Studied:
     """A study that could not be made, and why."""
-    return Studied(Study(name, title, ("not measured",), ((why,),), f"not measured: {why}"))
+    return Studied(Study(name, title, ("not measured",), ((why,),)))
