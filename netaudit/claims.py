@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .doubt import NARROW
 
 if TYPE_CHECKING:  # rules load this, and are to load fast
+    from .doubt import Doubt
     from .flow import Flow
 
 FORECAST_ERROR = 0.3
@@ -18,11 +19,15 @@ EXPLODING = 2.0
 
 
 def error_of(flow: Flow, param: str) -> float:
-    """Decades by which the forecast of a parameter's gradient may be wrong: what passes a limit by less is not claimed.
+    """Decades by which the forecast of a parameter's gradient may be wrong: what passes a limit by less is not claimed."""
+    return error_with(flow.params[param].doubt)
 
-    A factor of two, of four where an assumption is thin on the way of its gradient, more where narrow layers multiply.
+
+def error_with(doubt: Doubt) -> float:
+    """Decades by which the forecast of a gradient may be wrong.
+
+    A factor of two, of four where an assumption is thin on the way of the gradient, more where narrow layers multiply.
     """
-    doubt = flow.params[param].doubt
     return max(FORECAST_ERROR * (2.0 if doubt.causes else 1.0), doubt.spread)
 
 

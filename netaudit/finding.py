@@ -21,10 +21,14 @@ Baseline: TypeAlias = Literal["", "new", "unchanged", "worse"]
 
 @dataclass(frozen=True, slots=True)
 class Magnitude:
-    """A size as its log10, with how it is known. Infinite and unknown sizes have no number: JSON has none either."""
+    """A size as its log10, with how it is known. Infinite and unknown sizes have no number: JSON has none either.
+
+    ``error``: decades by which a forecast may be wrong, up or down; None for zero and for what is no forecast.
+    """
 
     log10: float | None
     status: Status
+    error: float | None = None
 
 
 NOT_MEASURED = Magnitude(None, "unknown")
@@ -140,7 +144,8 @@ class NodeRow:
     """A node of the table: what it is, its bound, its size and that of its gradient.
 
     ``via``: the user that carries most of its gradient back, and ``share``, which part of the energy it carries; following
-    it from node to node gives the dominating path to the loss. What was not measured is unknown.
+    it from node to node gives the dominating path to the loss. ``operands``: the rows whose values it takes; inputs and
+    parameters are no rows. What was not measured is unknown.
     """
 
     id: str
@@ -156,6 +161,7 @@ class NodeRow:
     gradient: Magnitude
     via: str = ""
     share: float | None = None
+    operands: tuple[str, ...] = ()
     rms_measured: Magnitude = NOT_MEASURED
     gradient_measured: Magnitude = NOT_MEASURED
 

@@ -1,4 +1,4 @@
-"""The rule manual, made from the docstrings of checks and the declarations of transfers."""
+"""The manuals that are made from the code: rules and ops from their declarations, the JSON documents from their models."""
 
 from __future__ import annotations
 
@@ -94,12 +94,14 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
-    """Write ``rules/README.md`` of the checkout this is run in."""
+    """Write ``rules/README.md`` and ``docs/json.md`` of the checkout this is run in."""
     from pathlib import Path
 
     from .pack import installed
+    from .report.reference import reference
 
     Path("rules/README.md").write_text(manual(installed()), encoding="utf-8")
+    Path("docs/json.md").write_text(reference(), encoding="utf-8")
 
 
 if __name__ == "__main__":

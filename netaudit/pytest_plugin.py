@@ -55,7 +55,8 @@ class Checker:
         try:
             report.raise_for_findings(fail_level or self.fail_level or config.fail_level)
         except netaudit.FindingsError as error:
-            pytest.fail(str(error), pytrace=False)
+            # from None: the error says what the failure says, and pytest prints every exception of a chain
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
         return report
 
 

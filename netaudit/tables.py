@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from math import inf, isinf, log10
 
-from .claims import ever_reached
+from .claims import FORECAST_ERROR, error_of, error_with, ever_reached
 from .facts import Facts
 from .finding import Coverage, Magnitude, NodeRow, ParamRow
 from .flow import NEVER, Flow
@@ -37,9 +37,11 @@ def proved(log: float) -> Magnitude:
     return Magnitude(None if isinf(log) else log, "proved")
 
 
-def forecast(log: float | None) -> Magnitude:
-    """A forecast size from its log10; None is unknown, -inf is a forecast of exactly zero."""
-    return Magnitude(None, "unknown") if log is None or log == inf else Magnitude(None if isinf(log) else log, "forecast")
+def forecast(log: float | None, error: float = FORECAST_ERROR) -> Magnitude:
+    """A forecast size from its log10; None is unknown, -inf is a forecast of exactly zero, which has no error in decades."""
+    if log is None or log == inf:
+        return Magnitude(None, "unknown")
+    return Magnitude(None, "forecast") if isinf(log) else Magnitude(log, "forecast", error)
 
 
 def _log(value: float) -> float:
@@ -69,9 +71,10 @@ def node_rows(facts: Facts, flow: Flow) -> tuple[NodeRow, ...]:
                 tags=tuple(sorted(first.tags)) if first is not None else (),
                 rms=forecast(None if moments is None else 0.5 * _log(moments.mean_square)),
                 gradient_bound=proved(gradient.bound),
-                gradient=forecast(gradient.forecast),
+                gradient=forecast(gradient.forecast, error_with(gradient.doubt)),
                 via=gradient.via or "",
                 share=gradient.share,
+                operands=tuple(dict.fromkeys(name for name in node.inputs if name in facts.effects)),
             )
         )
     return tuple(rows)
@@ -88,8 +91,8 @@ def param_rows(facts: Facts, flow: Flow) -> tuple[ParamRow, ...]:
                 info.shape,
                 info.trainable,
                 proved(gradient.bound),
-                forecast(gradient.forecast),
-                forecast(flow.sensitivity(name)),
+                forecast(gradient.forecast, error_of(flow, name)),
+                forecast(flow.sensitivity(name), error_of(flow, name)),
             )
         )
     return tuple(rows)

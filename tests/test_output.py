@@ -80,7 +80,7 @@ def test_quiet_shows_findings_and_what_was_not_checked() -> None:
 
 def test_every_format_is_documented() -> None:
     help_ = shell("$N check --help", COLUMNS="200").stdout
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
     for name in FORMATS:
         assert name in help_
-        assert f"| `{name}` |" in readme
+        assert f"| `{name}` |" in told

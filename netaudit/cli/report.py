@@ -40,14 +40,14 @@ def merge(
 ) -> int:
     """Make one report of several, in any format; exit as one run would have."""
     from netaudit.report.merging import merged
-    from netaudit.report.read import lacks, read
+    from netaudit.report.read import LACKS, read
 
     config = configuration()
     outputs = [parsed_output(text) for text in (output or config.output or ("full",))]
     level = one_of("--fail-level", fail_level or config.fail_level, ("error", "warning", "info"))
     least = None if min_coverage is None else share("--min-coverage", min_coverage)
     whole = merged([(str(file), read(file)) for file in files], least)
-    noted = replace(whole, targets=tuple(replace(target, notes=(*target.notes, lacks(whole))) for target in whole.targets))
+    noted = replace(whole, targets=tuple(replace(target, notes=(*target.notes, LACKS)) for target in whole.targets))
     for name, path in outputs:
         emit(whole if name in WHOLE else noted, [(name, path)], full=full, timings=False, quiet=quiet)
     return exit_code(whole, level, exit_zero=exit_zero or config.exit_zero)

@@ -105,12 +105,13 @@ def explain(
 
 
 @app.command()
-def schema(of: Annotated[str, typer.Argument(help="report, or sweep: what `netaudit probe --sweep` writes.")] = "report") -> int:
-    """Print the JSON Schema of the JSON report."""
-    from netaudit.report import json, sweep
+def schema(
+    kind: Annotated[str, typer.Argument(help="report, jsonl, forecast, certificate, sweep or baseline: what it describes.")] = "report",
+) -> int:
+    """Print the JSON Schema of the JSON report, or of another kind of document."""
+    from netaudit.report.documents import KINDS, json_schema
 
-    made = {"report": json.json_schema, "sweep": sweep.json_schema}
-    sys.stdout.write(made[one_of("OF", of, tuple(made))]())
+    sys.stdout.write(json_schema(one_of("KIND", kind, tuple(KINDS))))
     return CLEAN
 
 

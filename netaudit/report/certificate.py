@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,8 @@ from tabulate import tabulate
 from netaudit.finding import Magnitude
 from netaudit.tables import proved
 
-from . import plain
-from .numbers import dimensions, magnitude, outward, short
+from . import documents, plain, schema
+from .numbers import dimensions, magnitude, short, size_model
 from .plain import abridged
 
 if TYPE_CHECKING:  # torch stays out of this room
@@ -101,50 +101,44 @@ def _sizes(found: Certified, node: NodeBound) -> tuple[Magnitude, Magnitude]:
 
 def document(results: Sequence[tuple[str, Certified]]) -> str:
     """The certificates of targets as JSON."""
-    return plain.document([_object(target, found) for target, found in results])
+    return plain.document([_model(target, found) for target, found in results])
 
 
-def _object(target: str, found: Certified) -> Mapping[str, object]:
-    result: dict[str, object] = {
-        "id": target,
-        "mode": found.mode,
-        "norm": "l2",
-        "seed": found.seed,
-        "inputs": [{"name": name, "dtype": dtype, "shape": list(shape)} for name, dtype, shape in found.inputs],
-        "sources": list(found.bound.sources),
-        "outputs": list(found.bound.outputs),
-        "notes": _notes(found),
-        "global": _bound(found.bound, found.measured),
-        "nodes": [_node_object(found, node) for node in found.bound.nodes],
-    }
-    if found.local is not None:
-        result["local"] = _bound(found.local, found.local_measured)
-    return result
+def _model(target: str, found: Certified) -> documents.CertifiedModel:
+    return documents.CertifiedModel(
+        id=target,
+        mode=found.mode,
+        norm="l2",
+        seed=found.seed,
+        inputs=[schema.Input(name=name, dtype=dtype, shape=list(shape)) for name, dtype, shape in found.inputs],
+        sources=list(found.bound.sources),
+        outputs=list(found.bound.outputs),
+        notes=_notes(found),
+        **{"global": _bound(found.bound, found.measured)},
+        nodes=[_node_model(found, node) for node in found.bound.nodes],
+        local=None if found.local is None else _bound(found.local, found.local_measured),
+    )
 
 
-def _bound(bound: NetworkBound, measured: float | None) -> Mapping[str, object]:
+def _bound(bound: NetworkBound, measured: float | None) -> documents.BoundModel:
     found = measured is not None and measured > -inf
-    return {
-        "bound": _size(_proved(bound.log10, known=not bound.unknown)),
-        "lower": _size(Magnitude(measured, "measured") if found else Magnitude(None, "unknown")),
-        "composition": _size(_proved(bound.composition, known=not bound.unknown)),
-        "segments": [{"first": s.first, "last": s.last, "calls": s.calls, "method": s.method} for s in bound.segments],
-    }
+    return documents.BoundModel(
+        bound=size_model(_proved(bound.log10, known=not bound.unknown)),
+        lower=size_model(Magnitude(measured, "measured") if found else Magnitude(None, "unknown")),
+        composition=size_model(_proved(bound.composition, known=not bound.unknown)),
+        segments=[documents.SegmentModel(first=s.first, last=s.last, calls=s.calls, method=s.method) for s in bound.segments],
+    )
 
 
-def _node_object(found: Certified, node: NodeBound) -> Mapping[str, object]:
+def _node_model(found: Certified, node: NodeBound) -> documents.CertifiedNode:
     known = found.facts.nodes[node.name]
     own, through = _sizes(found, node)
-    return {
-        "id": node.name,
-        "op": known.op,
-        "module": known.where.module,
-        "kind": node.kind,
-        "lipschitz": _size(own),
-        "through": _size(through),
-        "by": node.by,
-    }
-
-
-def _size(size: Magnitude) -> Mapping[str, object]:
-    return {"log10": outward(size.log10, size.status), "status": size.status}
+    return documents.CertifiedNode(
+        id=node.name,
+        op=known.op,
+        module=known.where.module,
+        kind=node.kind,
+        lipschitz=size_model(own),
+        through=size_model(through),
+        by=node.by,
+    )

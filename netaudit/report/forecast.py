@@ -8,12 +8,14 @@ from math import inf, isfinite, log10
 
 from tabulate import tabulate
 
-from netaudit.claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, doubts_of, error_of
+from netaudit.claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, doubts_of, error_of, error_with
 from netaudit.facts import Facts
+from netaudit.finding import Magnitude
 from netaudit.flow import Flow
+from netaudit.tables import forecast
 
-from . import gains, plain
-from .numbers import dimensions, outward, short
+from . import documents, gains, plain
+from .numbers import dimensions, short, size_model
 from .plain import abridged
 from .plot import Series, plot
 
@@ -183,43 +185,39 @@ def _numbers(texts: Sequence[str]) -> list[float]:
 
 def document(results: Sequence[Forecast], *, timings: bool = False) -> str:
     """The forecasts of targets as JSON; times only when asked for."""
-    return plain.document([_object(found, timings=timings) for found in results])
+    return plain.document([_model(found, timings=timings) for found in results])
 
 
-def _object(found: Forecast, *, timings: bool) -> Mapping[str, object]:
+def _model(found: Forecast, *, timings: bool) -> documents.ForecastModel:
     graph = found.facts.graph
-    return {
-        "id": f"{found.target} {found.variant}".rstrip(),
-        "cotangent": found.cotangent,
-        "params": {name: _parameter(found, name) for name in graph.params},
-        "paths": gains.paths_object(found.flow),
-        "nodes": {node.name: _node(found, node.name) for node in graph.nodes if node.name in found.facts.effects},
-        "unmodelled": list(_causes(found)),
-        "notes": list(found.notes),
-        "seconds": {name: round(value, 3) for name, value in found.seconds.items()} if timings else {},
-    }
+    return documents.ForecastModel(
+        id=f"{found.target} {found.variant}".rstrip(),
+        cotangent=found.cotangent,
+        params={name: _parameter(found, name) for name in graph.params},
+        paths=gains.path_models(found.flow),
+        nodes={node.name: _node(found, node.name) for node in graph.nodes if node.name in found.facts.effects},
+        unmodelled=list(_causes(found)),
+        notes=list(found.notes),
+        seconds={name: round(value, 3) for name, value in found.seconds.items()} if timings else {},
+    )
 
 
-def _parameter(found: Forecast, name: str) -> Mapping[str, object]:
-    result: dict[str, object] = {
-        "grad_rms": _size(found.flow.params[name].forecast, error_of(found.flow, name)),
-        "sensitivity": _size(found.flow.sensitivity(name), error_of(found.flow, name)),
-        "flags": list(flags(found, name)),
-    }
-    real = _measured(found, name)
-    if real is not None:
-        result["measured"] = {"log10": outward(real, "measured"), "status": "measured"}
-    return result
+def _parameter(found: Forecast, name: str) -> documents.ForecastParam:
+    real, error = _measured(found, name), error_of(found.flow, name)
+    return documents.ForecastParam(
+        grad_rms=size_model(forecast(found.flow.params[name].forecast, error)),
+        sensitivity=size_model(forecast(found.flow.sensitivity(name), error)),
+        flags=list(flags(found, name)),
+        measured=None if real is None else size_model(Magnitude(real, "measured")),
+    )
 
 
-def _node(found: Forecast, name: str) -> Mapping[str, object]:
+def _node(found: Forecast, name: str) -> documents.ForecastNode:
     moments = found.facts.signals[name].moments
     rms = None if moments is None else 0.5 * log10(moments.mean_square) if moments.mean_square > 0 else -inf
-    return {"op": found.facts.nodes[name].op, "rms": _size(rms), "grad_rms": _size(found.flow.nodes[name].forecast)}
-
-
-def _size(log: float | None, error: float = FORECAST_ERROR) -> Mapping[str, object]:
-    """A forecast with its error bar; unknown has neither, exactly zero has no number."""
-    if log is None:
-        return {"log10": None, "error": None, "status": "unknown"}
-    return {"log10": outward(log, "forecast"), "error": error if log > -inf else 0.0, "status": "forecast"}
+    gradient = found.flow.nodes[name]
+    return documents.ForecastNode(
+        op=found.facts.nodes[name].op,
+        rms=size_model(forecast(rms)),
+        grad_rms=size_model(forecast(gradient.forecast, error_with(gradient.doubt))),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, inf, isfinite
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from tabulate import tabulate
 
@@ -12,6 +12,7 @@ from netaudit.claims import EXPLODING, error_of
 from netaudit.flow import Flow
 from netaudit.paths import Gain, blocks, change_of, entry, forward_path, gains, rms, share
 
+from .documents import BlockModel, Decibels, Part, PathModel
 from .numbers import short
 
 SHOWN = 12
@@ -20,7 +21,7 @@ FAR = 1.0
 """Decades from an RMS of 1 beyond which the activations that enter a weight's call are shown too."""
 
 
-def extremes(flow: Flow) -> Mapping[str, str]:
+def extremes(flow: Flow) -> Mapping[str, Literal["least", "largest"]]:
     """The weight of the least S, and that of the largest if it explodes, with which of the two it is.
 
     Weights are matrices; where there are none, all parameters stand for them. What gets no gradient at all has no path.
@@ -31,8 +32,10 @@ def extremes(flow: Flow) -> Mapping[str, str]:
     if not weights:
         return {}
     least, largest = (choose(weights, key=lambda n: weights[n]) for choose in (min, max))
-    exploding = weights[largest] > EXPLODING + error_of(flow, largest)
-    return {least: "least"} | ({largest: "largest"} if exploding else {})
+    found: dict[str, Literal["least", "largest"]] = {least: "least"}
+    if weights[largest] > EXPLODING + error_of(flow, largest):
+        found[largest] = "largest"
+    return found
 
 
 def path_to(flow: Flow, param: str) -> tuple[str, ...]:
@@ -129,35 +132,35 @@ def _decibels(value: float | None) -> str:
 # JSON -------------------------------------------------------------------------------------------------------------------
 
 
-def paths_object(flow: Flow) -> Mapping[str, object]:
+def path_models(flow: Flow) -> dict[str, PathModel]:
     """The paths to the extreme parameters: their nodes, the share they carry, and the gains of the blocks."""
     found = {}
     for param, which in extremes(flow).items():
         part = share(flow, flow.path(flow.facts.graph.params[param].node))
         path = path_to(flow, param)
-        found[param] = {
-            "which": which,
-            "nodes": list(path),
-            "share": {"value": None if part is None else round(part, 4), "status": "unknown" if part is None else "forecast"},
-            "gains": [_object(row) for row in gains(flow, path)],
-        }
+        found[param] = PathModel(
+            which=which,
+            nodes=list(path),
+            share=Part(value=None if part is None else round(part, 4), status="unknown" if part is None else "forecast"),
+            gains=[_block(row) for row in gains(flow, path)],
+        )
     return found
 
 
-def _object(row: Gain) -> Mapping[str, object]:
-    return {
-        "block": row.label,
-        "place": row.place,
-        "modules": list(row.modules),
-        "gradient_db": [_number(value) for value in row.backward],
-        "activations_db": [_number(value) for value in row.forward],
-    }
+def _block(row: Gain) -> BlockModel:
+    return BlockModel(
+        block=row.label,
+        place=row.place,
+        modules=list(row.modules),
+        gradient_db=[_number(value) for value in row.backward],
+        activations_db=[_number(value) for value in row.forward],
+    )
 
 
-def _number(value: float | None) -> Mapping[str, object]:
+def _number(value: float | None) -> Decibels:
     if value is None:
-        return {"value": None, "status": "unknown"}
-    return {"value": round(value, 3) + 0.0 if isfinite(value) else None, "status": "forecast"}
+        return Decibels(value=None, status="unknown")
+    return Decibels(value=round(value, 3) + 0.0 if isfinite(value) else None, status="forecast")
 
 
 def least_and_largest(flow: Flow) -> tuple[float | None, float | None]:

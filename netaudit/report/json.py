@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from netaudit.finding import Coverage, Evidence, Finding, Magnitude, NodeRow, ParamRow, Report, Since, Step, Suppressed, TargetReport
+from netaudit.finding import Coverage, Evidence, Finding, NodeRow, ParamRow, Report, Since, Step, Suppressed, TargetReport
 from netaudit.graph import Site
 from netaudit.training import Training
 
 from . import measured as probe
 from . import schema
-from .numbers import outward
+from .numbers import outward, size_model
 from .style import Style
 
 Kind: TypeAlias = Literal["proved", "forecast", "measured"]
@@ -22,16 +22,6 @@ def render(report: Report, style: Style) -> str:
     """The report as one JSON document."""
     del style
     return json.dumps(model(report).model_dump(mode="json"), sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def json_schema() -> str:
-    """The JSON Schema of the report."""
-    document: dict[str, Any] = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"netaudit-report-{schema.SCHEMA_VERSION}",
-        **schema.ReportModel.model_json_schema(),
-    }
-    return json.dumps(document, sort_keys=True, indent=2) + "\n"
 
 
 def model(report: Report) -> schema.ReportModel:
@@ -60,10 +50,6 @@ def model(report: Report) -> schema.ReportModel:
 
 def _since(since: Since | None) -> schema.SinceModel | None:
     return None if since is None else schema.SinceModel(what=since.what, gone=since.gone, notes=list(since.notes))
-
-
-def _size(size: Magnitude) -> schema.Size:
-    return schema.Size(log10=outward(size.log10, size.status), status=size.status)
 
 
 def _site(site: Site | None) -> schema.Location | None:
@@ -147,6 +133,7 @@ def _target(target: TargetReport) -> schema.TargetModel:
         suppressed=[_suppressed(s) for s in target.suppressed],
         spent=[schema.SpentModel(file=file, key=key) for file, key in sorted(target.spent)],
         coverage=_coverage(target.coverage),
+        heads=list(target.heads),
         nodes=[_node(n, probe.node(target.measured, n.id)) for n in target.nodes],
         parameters=[_param(p, probe.param(target.measured, p.name)) for p in target.params],
         probe=probe.summary(target.measured),
@@ -210,11 +197,14 @@ def _node(node: NodeRow, measured: schema.NodeMeasuredModel | None) -> schema.No
         dtype=node.dtype,
         defined_at=_site(node.where.created),
         called_at=_site(node.where.called),
-        lipschitz=_size(node.lipschitz),
+        lipschitz=size_model(node.lipschitz),
         jacobian=list(node.tags),
-        rms=_size(node.rms),
-        gradient_norm=_size(node.gradient_bound),
-        gradient_rms=_size(node.gradient),
+        rms=size_model(node.rms),
+        gradient_norm=size_model(node.gradient_bound),
+        gradient_rms=size_model(node.gradient),
+        via=node.via,
+        share=None if node.share is None else round(node.share, 4),
+        operands=list(node.operands),
         measured=measured,
     )
 
@@ -224,8 +214,8 @@ def _param(param: ParamRow, measured: schema.ParamMeasuredModel | None) -> schem
         name=param.name,
         shape=list(param.shape),
         trainable=param.trainable,
-        gradient_norm=_size(param.gradient_bound),
-        gradient_rms=_size(param.gradient),
-        sensitivity=_size(param.sensitivity),
+        gradient_norm=size_model(param.gradient_bound),
+        gradient_rms=size_model(param.gradient),
+        sensitivity=size_model(param.sensitivity),
         measured=measured,
     )

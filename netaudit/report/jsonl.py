@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from netaudit.finding import Report
 
+from .documents import RunLine
 from .json import model
+from .schema import TargetHead
 from .style import Style
 
 
@@ -25,5 +27,5 @@ def _lines(report: Report) -> Iterator[Mapping[str, object]]:
         for gone in target.suppressed:
             yield {"type": "suppressed", "target": target.id, **gone.model_dump(mode="json")}
     for target in whole.targets:
-        yield {"type": "target", **target.model_dump(mode="json", exclude={"nodes", "parameters", "suppressed"})}
-    yield {"type": "run", **whole.model_dump(mode="json", include={"schema_version", "tool", "run", "summary"})}
+        yield {"type": "target", **target.model_dump(mode="json", include=set(TargetHead.model_fields))}
+    yield {"type": "run", **whole.model_dump(mode="json", include=set(RunLine.model_fields))}

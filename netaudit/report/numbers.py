@@ -8,6 +8,8 @@ from math import log10 as _log10
 
 from netaudit.finding import Evidence, Magnitude, Status
 
+from .schema import Size
+
 WORDS = {"unbounded": "inf", "unknown": "?"}
 
 
@@ -65,6 +67,12 @@ def outward(log10: float | None, status: Status) -> float | None:
     if log10 is None or not isfinite(log10):
         return None
     return (ceil(log10 * 1e6) / 1e6 if status == "proved" else round(log10, 4)) + 0.0
+
+
+def size_model(size: Magnitude) -> Size:
+    """A magnitude as JSON has it."""
+    error = None if size.error is None else round(size.error, 4)
+    return Size(log10=outward(size.log10, size.status), status=size.status, error=error)
 
 
 def magnitude(size: Magnitude) -> str:

@@ -1,14 +1,17 @@
-"""What the reports of forecasts and certificates share: a JSON document without a schema, a table that is cut in the middle."""
+"""What the reports of forecasts and certificates share: a JSON document, a table that is cut in the middle."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+from .schema import Model
 
 
-def document(targets: Sequence[Mapping[str, object]]) -> str:
+def document(targets: Sequence[Model]) -> str:
     """One object for one target, ``{"targets": [...]}`` for several; sorted, no NaN, no infinity."""
-    whole: object = targets[0] if len(targets) == 1 else {"targets": targets}
+    objects = [target.model_dump(mode="json", by_alias=True) for target in targets]
+    whole: object = objects[0] if len(objects) == 1 else {"targets": objects}
     return json.dumps(whole, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 

@@ -27,7 +27,7 @@ from netaudit.finding import (
     TargetReport,
 )
 from netaudit.graph import Site, Where
-from netaudit.measured import Calibration, Gain, Measured, NodeMeasured, ParamMeasured, Spread, Study
+from netaudit.measured import Calibration, Claim, Gain, Measured, NodeMeasured, ParamMeasured, Spread, Study
 from netaudit.training import Group, Optimizer, Training
 
 from .json import KINDS
@@ -36,7 +36,11 @@ from .schema import SCHEMA_VERSION, ReportModel
 Row: TypeAlias = Mapping[str, Any]
 SHOWN = 3
 """Faults of a file that are told."""
-_UNTOLD = "no timings, no classes of modules, of optimisers the learning rates only, of what is suppressed message and place only"
+LACKS = (
+    "read from JSON, which holds no timings, no classes of modules, of optimisers the learning rates only, of what is suppressed "
+    "message and place only"
+)
+"""What a report that was read does not hold, though it may have been known when it was made."""
 
 
 def read(path: Path) -> Report:
@@ -58,13 +62,6 @@ def read(path: Path) -> Report:
         more = f"\nand {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         raise ConfigError("\n".join(faults[:SHOWN]) + more, "it was not written by netaudit, or was changed afterwards") from error
     return _report(data, path)
-
-
-def lacks(report: Report) -> str:
-    """What a report that was read does not hold, though it may have been known when it was made."""
-    way = any(row.via for target in report.targets for row in target.nodes)
-    path = "" if way or not any(target.nodes for target in report.targets) else ", and not which way most of the gradient takes"
-    return f"read from JSON, which holds {_UNTOLD}{path}"
 
 
 def _report(data: Row, path: Path) -> Report:
@@ -107,7 +104,7 @@ def _target(row: Row, findings: Sequence[Finding]) -> TargetReport:
         nodes=tuple(map(_node, row["nodes"])),
         params=tuple(map(_param, row["parameters"])),
         measured=_measured(row),
-        heads=tuple(row.get("heads", ())),
+        heads=tuple(row["heads"]),
         file=row["file"],
     )
 
@@ -145,8 +142,16 @@ def _finding(row: Row) -> Finding:
         fingerprint=row["fingerprint"],
         key=row["key"],
         verdict=row["verdict"],
+        claim=None if row["claim"] is None else _claim(row["claim"]),
+        seen=None if row["claim"] is None else row["claim"]["measured"],
         baseline=row["baseline"],
     )
+
+
+def _claim(row: Row) -> Claim:
+    """What was claimed, without what a probe needs to read it."""
+    limit = -inf if row["limit"] is None else row["limit"]
+    return Claim(row["quantity"], tuple(row["subjects"]), limit, row["side"], tuple(row["over"]))
 
 
 def _suppressed(row: Row, target: str) -> Suppressed:
@@ -188,7 +193,9 @@ def _node(row: Row) -> NodeRow:
         gradient=Magnitude(**row["gradient_rms"]),
         rms_measured=NOT_MEASURED if seen is None else _seen(seen["rms"]),
         gradient_measured=NOT_MEASURED if seen is None or seen["gradient_rms"] is None else _seen(seen["gradient_rms"]),
-        **{name: row[name] for name in ("via", "share") if name in row},
+        via=row["via"],
+        share=row["share"],
+        operands=tuple(row["operands"]),
     )
 
 

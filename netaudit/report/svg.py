@@ -42,6 +42,9 @@ svg.netaudit .name{{font-size:15px;font-weight:600;fill:var(--ink)}}
 .netaudit .brace{{stroke:var(--faint);fill:none}}
 .netaudit .curve{{stroke:var(--b4);fill:none;stroke-width:2;stroke-linejoin:round}}
 .netaudit .dot{{fill:var(--card);stroke:var(--o4);stroke-width:1.5}}
+.netaudit .seen{{stroke:var(--o4);stroke-width:5;stroke-linecap:round;fill:none}}
+.netaudit .whisker{{stroke:var(--o4);stroke-width:1.5;fill:none}}
+.netaudit .band{{fill:var(--b4);fill-opacity:.16}}
 .netaudit .route{{fill:var(--o4)}}
 .netaudit .limit{{stroke:var(--ink);fill:none;stroke-width:1.5}}
 .netaudit .hit{{fill:transparent}}.netaudit .hit:hover{{fill:var(--ink);fill-opacity:.08}}
@@ -121,6 +124,35 @@ def curve(points: Iterable[tuple[float, float] | None]) -> str:
 def dots(points: Iterable[tuple[float, float] | None]) -> str:
     """Small circles at points."""
     return "".join(f'<circle class="dot" cx="{coordinate(p[0])}" cy="{coordinate(p[1])}" r="2.5"/>' for p in points if p is not None)
+
+
+def marks(points: Iterable[tuple[float, float] | None]) -> str:
+    """Small discs at points, in one path: strokes of no length with round ends."""
+    places = "".join(f"M{coordinate(p[0])} {coordinate(p[1])}h0" for p in points if p is not None)
+    return f'<path class="seen" d="{places}"/>' if places else ""
+
+
+def whiskers(ends: Iterable[tuple[float, float, float]]) -> str:
+    """Upright lines at ``x``, from one height to another."""
+    places = "".join(f"M{coordinate(x)} {coordinate(top)}V{coordinate(bottom)}" for x, top, bottom in ends)
+    return f'<path class="whisker" d="{places}"/>' if places else ""
+
+
+def band(ends: Iterable[tuple[float, float, float] | None]) -> str:
+    """The area between an upper and a lower height at each ``x``, interrupted where there is none."""
+    parts = []
+    for is_gap, run in groupby(ends, key=lambda place: place is None):
+        if not is_gap:
+            known = [place for place in run if place is not None]
+            around = [(x, top) for x, top, _ in known] + [(x, bottom) for x, _, bottom in reversed(known)]
+            parts.append("M" + "L".join(f"{coordinate(x)} {coordinate(y)}" for x, y in around) + "z")
+    return f'<path class="band" d="{"".join(parts)}"/>' if parts else ""
+
+
+def area(x: float, y: float, width: float, height: float, title: str) -> str:
+    """A place that shows a title to a pointer."""
+    shape = f"M{coordinate(x)} {coordinate(y)}h{coordinate(width)}v{coordinate(height)}h-{coordinate(width)}z"
+    return f'<path class="hit" d="{shape}"><title>{escape(title)}</title></path>'
 
 
 def decades(values: Iterable[float], least: int = 2) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite, isnan
 from statistics import median
 from textwrap import fill
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from tabulate import tabulate
 
@@ -225,18 +225,8 @@ def document(results: Sequence[Coordinates], version: str, torch: str, packs: Se
     return json.dumps(whole.model_dump(mode="json"), sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def json_schema() -> str:
-    """The JSON Schema of it."""
-    found: dict[str, Any] = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"netaudit-sweep-{sweep_schema.SWEEP_VERSION}",
-        **sweep_schema.SweepModel.model_json_schema(),
-    }
-    return json.dumps(found, sort_keys=True, indent=2) + "\n"
-
-
-def _target(found: Coordinates) -> sweep_schema.CheckModel:
-    return sweep_schema.CheckModel(
+def _target(found: Coordinates) -> sweep_schema.CoordinatesModel:
+    return sweep_schema.CoordinatesModel(
         id=found.target,
         argument=found.argument,
         values=[

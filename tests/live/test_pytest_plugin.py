@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import entry_points
 
 import pytest
+import torch
 
 pytest_plugins = ["pytester"]
 
@@ -31,6 +32,14 @@ def test_deep(netaudit):
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def loaded() -> None:
+    """What torch imports when it first traces a model: a run of pytester forgets new modules, and some cannot be imported twice."""
+    import netaudit
+
+    netaudit.audit(torch.nn.Linear(2, 2), torch.randn(2, 2))
+
+
 def outcomes(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     pytester.makepyfile(TESTS)
     return pytester.runpytest_inprocess("-p", "no:cacheprovider", *PLUGIN, *arguments)
@@ -41,6 +50,7 @@ def test_a_finding_fails_the_test_with_the_report(pytester: pytest.Pytester) -> 
     run.assert_outcomes(passed=1, failed=1)
     run.stdout.fnmatch_lines(["*NA201* vanishing-gradient*", "*28 of 28 parameters forecast*"])
     run.stdout.no_fnmatch_line("*raise_for_findings*")
+    assert run.stdout.str().count("28 of 28 parameters forecast") == 1, "the report is printed once"
 
 
 def test_the_configuration_counts(pytester: pytest.Pytester) -> None:

@@ -26,7 +26,8 @@ from netaudit.measured import Coordinates, Growth, Slope
 from netaudit.probe.coordinates.fit import matched, slope
 from netaudit.probe.coordinates.points import module_outputs
 from netaudit.probe.machine import forward, machine_of
-from netaudit.report.sweep import json_schema, text
+from netaudit.report.documents import json_schema
+from netaudit.report.sweep import text
 
 # fitting ----------------------------------------------------------------------------------------------------------------
 
@@ -194,7 +195,7 @@ def check(*arguments: str) -> tuple[int, Mapping[str, Any]]:
     """Exit code and JSON of a coordinate check, in this process; the JSON is valid."""
     code, printed = invoke(*arguments)
     document = json.loads(printed)
-    jsonschema.validate(document, json.loads(json_schema()))
+    jsonschema.validate(document, json.loads(json_schema("sweep")))
     (target,) = document["targets"]
     return code, target
 

@@ -16,7 +16,8 @@ from netaudit.intake.subject import Subject
 from netaudit.pack import installed
 from netaudit.probe import Plan, Probing
 from netaudit.probe.studies import STUDIES
-from netaudit.report.json import json_schema, render
+from netaudit.report.documents import json_schema
+from netaudit.report.json import render
 from netaudit.report.numbers import cell
 from netaudit.report.probe import text
 from netaudit.report.style import Style

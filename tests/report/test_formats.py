@@ -21,7 +21,7 @@ from syrupy.assertion import SnapshotAssertion
 from netaudit.finding import Coverage, Evidence, Finding, Remedy, Report, Step, Suppressed, TargetReport
 from netaudit.graph import Site, Where
 from netaudit.report import FORMATS, Style
-from netaudit.report.json import json_schema
+from netaudit.report.documents import json_schema
 from netaudit.report.markdown import LIMIT
 
 MACHINE = ("json", "jsonl", "sarif", "github", "gitlab", "junit", "markdown")

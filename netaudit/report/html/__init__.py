@@ -13,7 +13,7 @@ from netaudit.report.numbers import magnitude
 from netaudit.report.style import Style
 from netaudit.report.svg import CSS, shade
 
-from . import embed
+from . import embed, lanes
 from .figure import figure
 from .view import view
 
@@ -27,7 +27,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render(report: Report, style: Style) -> str:
     """The whole report as one page."""
-    css, script = CSS + _file("page.css"), _file("page.js")
+    css, script = _css(), _file("page.js")
     return (
         _environment()
         .get_template("page.html")
@@ -47,11 +47,15 @@ def notebook(report: Report) -> str:
 
     The tables of calls and parameters are left out; ``render`` has them.
     """
-    return _environment().get_template("notebook.html").render(targets=view(report, _line), css=CSS + _file("page.css"))
+    return _environment().get_template("notebook.html").render(targets=view(report, _line), css=_css())
 
 
 def _line(site: Site) -> str:
     return linecache.getline(site.file, site.line)
+
+
+def _css() -> str:
+    return CSS + _file("page.css") + lanes.style()
 
 
 @cache

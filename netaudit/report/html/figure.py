@@ -4,46 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isfinite
 from typing import TypeVar
 
 from netaudit.finding import Magnitude, TargetReport
-from netaudit.report.numbers import magnitude
+from netaudit.measured import Spread
+from netaudit.report.numbers import magnitude, short
 from netaudit.report.svg import (
     OPEN,
     SHADES,
     ZERO,
+    area,
+    band,
     cells,
     coordinate,
     curve,
     decades,
     document,
-    dots,
     line,
+    marks,
     power,
     rect,
     shade,
     text,
     ticks,
+    whiskers,
 )
 
 from .profile import Point, Span, least, order, profile, spans
 
 WIDTH, LEFT, RIGHT = 960, 106, 12
 ROW, GAP, PANEL, HEAD = 16, 5, 118, 28
-COLUMNS = 160
+COLUMNS = 120
 """Cells of a strip at most: several calls share one in a deeper model, which then shows the least of their gradients."""
+USUAL = 2.1
+"""The factor by which a forecast may be wrong without a word about it."""
 INNER = WIDTH - LEFT - RIGHT
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A chart on a log axis: its name, and a forecast and a measured size for every call."""
+    """A chart on a log axis: its name, and for every call a forecast, a measured size, and the least and largest over all runs."""
 
     name: str
     forecast: Sequence[Magnitude]
     measured: Sequence[Magnitude]
+    spread: Sequence[Spread | None]
+
+    @property
+    def ends(self) -> Iterator[float]:
+        """The log10 of everything that is drawn."""
+        for size in (*self.forecast, *self.measured):
+            if size.log10 is not None:
+                yield size.log10 - (size.error or 0.0)
+                yield size.log10 + (size.error or 0.0)
+        for one in self.spread:
+            if one is not None:
+                yield from (end for end in (one.low, one.high) if isfinite(end))
 
 
 def figure(target: TargetReport, *, alone: bool = False) -> str:
@@ -127,40 +145,67 @@ def _scale(right: float, y: float) -> Iterator[str]:
 
 
 def _panels(points: Sequence[Point]) -> tuple[Panel, ...]:
-    rows = [point.row for point in points]
+    rows, seen = [point.row for point in points], [point.seen for point in points]
     return (
-        Panel("Activation RMS", [r.rms for r in rows], [r.rms_measured for r in rows]),
-        Panel("Gradient RMS", [r.gradient for r in rows], [r.gradient_measured for r in rows]),
+        Panel("Activation RMS", [r.rms for r in rows], [r.rms_measured for r in rows], [s.rms if s else None for s in seen]),
+        Panel("Gradient RMS", [r.gradient for r in rows], [r.gradient_measured for r in rows], [s.gradient if s else None for s in seen]),
     )
 
 
 def _panel(panel: Panel, y: float) -> Iterator[str]:
-    known = [size.log10 for size in (*panel.forecast, *panel.measured) if size.log10 is not None]
-    low, high = decades(known)
+    low, high = decades(panel.ends)
     top = y + HEAD
     step = INNER / len(panel.forecast)
 
+    def height(log10: float) -> float:
+        return top + PANEL * (high - min(max(log10, low), high)) / (high - low)
+
     def place(index: int, size: Magnitude) -> tuple[float, float] | None:
-        if size.log10 is None:
-            return None
-        return LEFT + (index + 0.5) * step, top + PANEL * (high - size.log10) / (high - low)
+        return None if size.log10 is None else (LEFT + (index + 0.5) * step, height(size.log10))
 
     yield text(0, y + 12, panel.name, "head")
     yield from _legend(panel, y + 12)
     for tick in ticks(low, high):
-        height = top + PANEL * (high - tick) / (high - low)
-        yield text(LEFT - 10, height + 4, power(tick), "end")
-        yield line(LEFT, height, WIDTH - RIGHT, height, "grid")
+        yield text(LEFT - 10, height(tick) + 4, power(tick), "end")
+        yield line(LEFT, height(tick), WIDTH - RIGHT, height(tick), "grid")
+    wide = INNER / len(_columns(panel.forecast))
+    errors = [
+        found and (LEFT + (i + 0.5) * wide, height(found[1]), height(found[0]))
+        for i, found in enumerate(map(_error, _columns(panel.forecast)))
+    ]
+    yield band(errors)
     yield curve(place(i, size) for i, size in enumerate(panel.forecast))
-    yield dots(place(i, size) for i, size in enumerate(panel.measured))
+    yield whiskers(
+        (LEFT + (i + 0.5) * wide, height(found.high), height(found.low))
+        for i, found in enumerate(map(_spread, _columns(panel.spread)))
+        if found is not None
+    )
+    yield marks(place(i, size) for i, size in enumerate(panel.measured))
+
+
+def _error(group: Sequence[Magnitude]) -> tuple[float, float] | None:
+    """The ends of the error bars of several forecasts; None where there is none."""
+    known = [(size.log10, size.error or 0.0) for size in group if size.log10 is not None]
+    return (min(log - error for log, error in known), max(log + error for log, error in known)) if known else None
+
+
+def _spread(group: Sequence[Spread | None]) -> Spread | None:
+    """The ends of several spreads; None where every run gave the same."""
+    known = [one for one in group if one is not None and one.high > one.low]
+    return Spread(known[0].middle, min(one.low for one in known), max(one.high for one in known)) if known else None
 
 
 def _legend(panel: Panel, y: float) -> Iterator[str]:
-    yield line(LEFT + 30, y - 4, LEFT + 52, y - 4, "curve")
-    yield text(LEFT + 58, y, "forecast")
+    x = LEFT + 30.0
+    yield band([(x, y - 9, y + 1), (x + 22, y - 9, y + 1)])
+    yield line(x, y - 4, x + 22, y - 4, "curve")
+    yield text(x + 28, y, "forecast, and its error")
     if any(size.log10 is not None for size in panel.measured):
-        yield dots([(LEFT + 130.0, y - 4)])
-        yield text(LEFT + 140, y, "measured")
+        yield marks([(x + 180, y - 4)])
+        yield text(x + 190, y, "measured")
+    if any(one is not None and one.high > one.low for one in panel.spread):
+        yield whiskers([(x + 262, y - 9, y + 1)])
+        yield text(x + 271, y, "least and largest run")
 
 
 def _axis(labels: Sequence[Span], calls: int, y: float) -> Iterator[str]:
@@ -182,7 +227,7 @@ def _hits(points: Sequence[Point], top: float, bottom: float) -> Iterator[str]:
     groups = _columns(points)
     step = INNER / len(groups)
     for index, group in enumerate(groups):
-        yield rect(LEFT + index * step, top, step, bottom - top, "hit", "\n".join(_words(group)))
+        yield area(LEFT + index * step, top, step, bottom - top, "\n".join(_words(group)))
 
 
 def _words(group: Sequence[Point]) -> Iterator[str]:
@@ -193,4 +238,19 @@ def _words(group: Sequence[Point]) -> Iterator[str]:
     yield f"{row.module or row.id} {row.op.removeprefix('aten.')}{more}"
     measured = f", measured {magnitude(shown.measured)}" if shown.measured.status == "measured" else ""
     yield f"gradient share: proved <= {magnitude(shown.proved)}, forecast {magnitude(shown.forecast)}{measured}"
-    yield f"RMS {magnitude(row.rms)}, gradient RMS {magnitude(row.gradient)} (forecast)"
+    yield f"RMS {_size(row.rms)}, gradient RMS {_size(row.gradient)} (forecast)"
+    if shown.seen is not None:
+        yield f"RMS {_runs(shown.seen.rms)}, gradient RMS {_runs(shown.seen.gradient)} (measured)"
+
+
+def _size(size: Magnitude) -> str:
+    """A forecast with its error as a factor, where it is not the usual two."""
+    factor = 10.0 ** (size.error or 0.0)
+    return magnitude(size) + (f" (x{factor:.2g} either way)" if factor > USUAL else "")
+
+
+def _runs(one: Spread | None) -> str:
+    """The middle run, and the ends where they differ."""
+    if one is None:
+        return "none"
+    return short(one.middle) if not one.high > one.low else f"{short(one.middle)} ({short(one.low)} to {short(one.high)})"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import inf, log10, prod
 
 from netaudit.finding import Magnitude, NodeRow, TargetReport
+from netaudit.measured import NodeMeasured
 
 LABELS, MOST_LABELS = 4, 40
 """How many runs of calls the labels of the axis tell apart, if there is a level of names that does."""
@@ -15,13 +16,17 @@ LABELS, MOST_LABELS = 4, 40
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A call. Shares are the l2 norm of the gradient at its output over that where the gradient starts; all sizes are log10."""
+    """A call. Shares are the l2 norm of the gradient at its output over that where the gradient starts; all sizes are log10.
+
+    ``seen``: what a probe measured over its runs, None without one.
+    """
 
     row: NodeRow
     proved: Magnitude
     forecast: Magnitude
     measured: Magnitude
     on_path: bool
+    seen: NodeMeasured | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,8 @@ def profile(target: TargetReport) -> tuple[Point, ...]:
     """The calls on floating-point values, in execution order. Integers have no gradient, and no place among those that lost theirs."""
     whole = _whole(target)
     route = frozenset(path(target))
-    return tuple(_point(row, whole, row.id in route) for row in target.nodes if is_float(row))
+    seen = target.measured.nodes if target.measured is not None else {}
+    return tuple(_point(row, whole, row.id in route, seen.get(row.id)) for row in target.nodes if is_float(row))
 
 
 def is_float(row: NodeRow) -> bool:
@@ -45,14 +51,14 @@ def is_float(row: NodeRow) -> bool:
     return row.dtype.startswith(("float", "bfloat", "complex"))
 
 
-def _point(row: NodeRow, whole: float, on_path: bool) -> Point:
+def _point(row: NodeRow, whole: float, on_path: bool, seen: NodeMeasured | None) -> Point:
     size = 0.5 * log10(max(prod(row.shape), 1))
     shares = (_moved(row.gradient_bound, -whole), _moved(row.gradient, size - whole), _moved(row.gradient_measured, size - whole))
-    return Point(row, *shares, on_path)
+    return Point(row, *shares, on_path, seen)
 
 
 def _moved(size: Magnitude, by: float) -> Magnitude:
-    return size if size.log10 is None else Magnitude(size.log10 + by, size.status)
+    return size if size.log10 is None else replace(size, log10=size.log10 + by)
 
 
 def _whole(target: TargetReport) -> float:

@@ -1,14 +1,16 @@
-"""The modules of a model as a tree, with what is known of the calls inside each."""
+"""The modules of a model as a tree whose rows are connected: what is known of the calls inside each, and which value goes where."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 from math import prod
 
 from netaudit.finding import Finding, Magnitude, TargetReport
 
-from .profile import Point, least, profile
+from .lanes import Edge, drawn
+from .profile import Point, least, path, profile
 
 OPEN_ROWS = 36
 """Rows of the tree that are open at first, at most: whole levels, from the root down."""
@@ -16,10 +18,12 @@ OPEN_ROWS = 36
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A module: ``path`` is its name in the model, ``share`` the least gradient share (forecast) of the calls within it.
+    """A row: a module while it runs, or one call of its own forward (``op``).
 
-    ``rms`` is that of its last call. ``calls`` and ``entries`` (of parameters) count those of the modules below it, too, and
-    ``on_path`` says whether the dominating path goes through any of them.
+    ``path`` is the name of the module, ``share`` the least gradient share (forecast) of the calls within it, ``rms`` that of its last
+    call. ``calls`` and ``entries`` (of parameters) count those of the modules below it, too; ``on_path`` says whether the dominating
+    path goes through any of them. A module that runs again is a row again (``again``), and has its parameters in the first.
+    ``marks``, ``lanes`` and ``hidden`` are the drawing: the classes of the row, and the lanes beside the rows inside.
     """
 
     path: str
@@ -31,78 +35,145 @@ class Module:
     on_path: bool
     said: tuple[Finding, ...]
     children: tuple[Module, ...]
-    last: int = -1
+    op: str = ""
+    again: bool = False
+    marks: str = ""
+    lanes: int = 0
+    hidden: int = 0
 
     @property
     def name(self) -> str:
-        """The last part of the path."""
-        return self.path.rpartition(".")[2]
+        """The last part of the path, or the call."""
+        return self.op or self.path.rpartition(".")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the tree is made of, by module: points, types, parameter entries, findings."""
+    """What rows are made of.
 
-    points: Mapping[str, Sequence[tuple[int, Point]]]
+    By call: the calls that use its value, in ``users``. By module: its ``first`` call, ``types``, ``entries`` of parameters, what is
+    ``said`` of it, the modules ``below`` that hold parameters. ``route``: the connections on the dominating path.
+    """
+
+    users: Mapping[str, Sequence[str]]
+    route: frozenset[tuple[str, str]]
+    first: Mapping[str, str]
     types: Mapping[str, str]
     entries: Mapping[str, int]
     said: Mapping[str, Sequence[Finding]]
-    children: Mapping[str, Sequence[str]]
+    below: Mapping[str, Sequence[str]]
 
 
 def tree(target: TargetReport) -> Module | None:
-    """The root of the tree; None when nothing was traced. Modules stand in the order of their first call, unused ones last."""
+    """The root of the tree; None when nothing was traced. Rows stand in execution order, unused modules last."""
     points = profile(target)
     if not points:
         return None
-    return _module("", _known(target, points))
+    return _module("", points, _known(target, points))
+
+
+def route(root: Module) -> tuple[str, ...]:
+    """The dominating path in words: the rows at the first level that has several."""
+    on = [child for child in root.children if child.on_path]
+    return route(on[0]) if len(on) == 1 and on[0].children else tuple(child.name for child in on)
 
 
 def _known(target: TargetReport, points: Sequence[Point]) -> _Known:
-    held: dict[str, list[tuple[int, Point]]] = {}
-    types: dict[str, str] = {}
-    for place, point in enumerate(points):
-        held.setdefault(point.row.module, []).append((place, point))
-        types.setdefault(point.row.module, point.row.where.module_type)
+    users: dict[str, list[str]] = {point.row.id: [] for point in points}
+    first: dict[str, str] = {}
+    for point in points:
+        for operand in point.row.operands:
+            if operand in users:
+                users[operand].append(point.row.id)
+        for module in (point.row.module, *_holders(point.row.module)):
+            first.setdefault(module, point.row.id)
     entries: dict[str, int] = {}
     for param in target.params:
-        owner = param.name.rpartition(".")[0]
-        entries[owner] = entries.get(owner, 0) + prod(param.shape)
+        for owner in _holders(param.name):
+            entries[owner] = entries.get(owner, 0) + prod(param.shape)
     said: dict[str, list[Finding]] = {}
     for finding in target.findings:
         said.setdefault(finding.module, []).append(finding)
-    return _Known(held, types, entries, said, _children([*held, *entries]))
+    types = {point.row.module: point.row.where.module_type for point in reversed(points)}
+    return _Known(users, frozenset(pairwise(path(target))), first, types, entries, said, _below(entries))
 
 
-def _children(names: Iterable[str]) -> Mapping[str, Sequence[str]]:
-    """The modules directly below each, in the order in which they are first met."""
+def _holders(name: str) -> Iterator[str]:
+    """What holds a parameter or a module, from the nearest to the model itself."""
+    while name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def _below(names: Iterable[str]) -> Mapping[str, Sequence[str]]:
+    """The modules directly below each."""
     found: dict[str, dict[str, None]] = {}
     for name in names:
-        child = name
-        while child:
-            parent = child.rpartition(".")[0]
-            found.setdefault(parent, {})[child] = None
-            child = parent
+        if name:
+            found.setdefault(name.rpartition(".")[0], {})[name] = None
     return {parent: tuple(below) for parent, below in found.items()}
 
 
-def _module(path: str, known: _Known) -> Module:
-    children = tuple(_module(child, known) for child in known.children.get(path, ()))
-    own = known.points.get(path, ())
-    ends = [(place, point.row.rms) for place, point in own] + [(c.last, c.rms) for c in children]
-    last, rms = max(ends, key=lambda end: end[0], default=(-1, Magnitude(None, "unknown")))
-    return Module(
+def _module(path: str, points: Sequence[Point], known: _Known) -> Module:
+    again = bool(points) and points[0].row.id != known.first[path]
+    unused = () if again else tuple(_module(name, (), known) for name in known.below.get(path, ()) if name not in known.first)
+    items = _items(path, points)
+    whole = Module(
         path,
         known.types.get(path, ""),
-        len(own) + sum(child.calls for child in children),
-        known.entries.get(path, 0) + sum(child.entries for child in children),
-        least([*(point.forecast for _, point in own), *(child.share for child in children if child.calls)]),
-        rms,
-        any(point.on_path for _, point in own) or any(child.on_path for child in children),
-        tuple(known.said.get(path, ())),
-        children,
-        last,
+        len(points),
+        0 if again else known.entries.get(path, 0),
+        least([point.forecast for point in points]),
+        points[-1].row.rms if points else Magnitude(None, "unknown"),
+        any(point.on_path for point in points),
+        () if again else tuple(known.said.get(path, ())),
+        (),
+        again=again,
     )
+    if len(items) == 1 and items[0][0] == path:
+        return replace(whole, children=unused)
+    rows = [_call(held[0]) if name == path else _module(name, held, known) for name, held in items]
+    lines = drawn(len(items), _edges(items, known))
+    children = [replace(row, marks=marks) for row, marks in zip(rows, lines.classes, strict=True)]
+    return replace(whole, children=(*children, *unused), lanes=lines.lanes, hidden=lines.hidden)
+
+
+def _call(point: Point) -> Module:
+    """A call of a module's own forward."""
+    op = point.row.op.removeprefix("aten.").removeprefix("netaudit.")
+    return Module(point.row.module, "", 1, 0, point.forecast, point.row.rms, point.on_path, (), (), op=op)
+
+
+def _items(path: str, points: Sequence[Point]) -> list[tuple[str, Sequence[Point]]]:
+    """The rows inside a module: calls of its own one by one, those of the modules directly below it as long as each runs."""
+    found: list[tuple[str, Sequence[Point]]] = []
+    for name, run in groupby(points, key=lambda point: _child(path, point.row.module)):
+        held = tuple(run)
+        found += [(path, (one,)) for one in held] if name == path else [(name, held)]
+    return found
+
+
+def _child(path: str, module: str) -> str:
+    """The module directly below ``path`` that holds ``module``; itself when they are the same."""
+    if module == path:
+        return path
+    inside = module[len(path) + 1 :] if path else module
+    first = inside.partition(".")[0]
+    return f"{path}.{first}" if path else first
+
+
+def _edges(items: Sequence[tuple[str, Sequence[Point]]], known: _Known) -> Iterator[Edge]:
+    """The values that go from row to row, that come from outside and that are used there."""
+    rows = {point.row.id: place for place, (_, held) in enumerate(items) for point in held}
+    for name, row in rows.items():
+        for user in known.users.get(name, ()):
+            if rows.get(user, len(items)) != row:
+                yield Edge(row, rows.get(user, len(items)), (name, user) in known.route)
+    for place, (_, held) in enumerate(items):
+        for point in held:
+            for operand in point.row.operands:
+                if operand in known.users and operand not in rows:
+                    yield Edge(-1, place, (operand, point.row.id) in known.route)
 
 
 def open_levels(root: Module) -> int:

@@ -15,7 +15,7 @@ from netaudit.report.numbers import at_most, dimensions, magnitude, short
 from netaudit.report.svg import bar
 
 from .figure import figure
-from .tree import Module, open_levels, tree
+from .tree import Module, open_levels, route, tree
 
 Tone: TypeAlias = Literal["error", "warning", "info", "good", "open"]
 SHOWN_STEPS = 9
@@ -109,6 +109,7 @@ class Target:
     findings: tuple[Said, ...]
     figure: str
     tree: Module | None
+    route: str
     levels: int
     calls: Table
     params: Table
@@ -135,11 +136,20 @@ def _target(target: TargetReport, report: Report, lines: Lines, *, timings: bool
         tuple(_said(finding, lines) for finding in findings),
         figure(target),
         root,
+        _route(root),
         open_levels(root) if root is not None else 0,
         _calls(target),
         _params(target),
         tuple(_environment(target, report, timings=timings)),
     )
+
+
+def _route(root: Module | None) -> str:
+    """The dominating path in words; a long one shows its ends."""
+    names = () if root is None else route(root)
+    cut = len(names) > SHOWN_STEPS
+    shown = (*names[: SHOWN_STEPS // 2], "…", *names[-(SHOWN_STEPS // 2) :]) if cut else names
+    return " → ".join(shown)
 
 
 # verdict ----------------------------------------------------------------------------------------------------------------

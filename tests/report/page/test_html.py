@@ -6,9 +6,11 @@ import base64
 import gzip
 import hashlib
 import json
+import random
 import re
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from math import log10
@@ -35,18 +37,20 @@ from netaudit.finding import (
     TargetReport,
 )
 from netaudit.graph import Site, Where
+from netaudit.measured import Measured, NodeMeasured, Spread
 from netaudit.report import FORMATS, Style
 from netaudit.report.html import figure, notebook
+from netaudit.report.html.lanes import MOST_LANES, SHAPES, Edge, drawn
 from netaudit.report.html.profile import path, profile, spans
-from netaudit.report.html.tree import tree
+from netaudit.report.html.tree import route, tree
 from netaudit.report.json import model
 from netaudit.report.svg import OPEN, SHADES, UNKNOWN, ZERO, bar, decades, shade, ticks
 
 HOSTILE = "</script><script>alert(1)</script><img src=http://evil/ onerror=alert(1)>\"'&`x`"
 
 
-def forecast(log: float | None) -> Magnitude:
-    return Magnitude(log, "forecast")
+def forecast(log: float | None, error: float | None = None) -> Magnitude:
+    return Magnitude(log, "forecast", error)
 
 
 def proved(log: float | None) -> Magnitude:
@@ -58,7 +62,8 @@ def node(place: int, calls: int, module: str, op: str = "aten.linear", dtype: st
     back = place - calls + 1
     return NodeRow(
         f"call_{place}", op, module, where, (8, 64), dtype, proved(0.04), ("linear",), forecast(-0.2), proved(0.2 * back),
-        forecast(0.5 * back - 1.5), f"call_{place + 1}" if place + 1 < calls else "", 1.0,
+        forecast(0.5 * back - 1.5, 0.3), f"call_{place + 1}" if place + 1 < calls else "", 1.0,
+        (f"call_{place - 1}",) if place else (),
     )  # fmt: skip
 
 
@@ -266,7 +271,7 @@ def test_measured_columns_appear_with_the_first_measurement() -> None:
     assert "Nothing was measured" in page(report(plain))
     assert "Nothing was measured" not in text
     assert "<td>3.2" in text
-    assert '<circle class="dot"' in text
+    assert '<path class="seen"' in text
 
 
 def test_a_small_report(snapshot: SnapshotAssertion) -> None:
@@ -278,16 +283,45 @@ def test_the_same_report_gives_the_same_bytes() -> None:
     assert page(SMALL) == page(SMALL)
 
 
-def test_five_hundred_calls_fit() -> None:
-    large = target(500, 250, "package.models:Transformer")
+def large() -> TargetReport:
+    """500 calls in blocks of 12, each block with a shortcut around it."""
+    found = target(500, 250, "package.models:Transformer")
     paths = [f"model.layers.{i // 12}.block.part_{i % 12}" for i in range(500)]
-    nodes = tuple(replace(row, module=path) for row, path in zip(large.nodes, paths, strict=True))
-    params = tuple(replace(row, name=f"{path}.weight") for row, path in zip(large.params, paths, strict=False))
-    large = replace(large, nodes=nodes, params=params)
-    text = page(report(replace(large, findings=tuple(finding(steps=60) for _ in range(3)))))
+    rows = zip(found.nodes, paths, strict=True)
+    nodes = [
+        replace(row, module=path, operands=row.operands + ((f"call_{i - 11}",) * (i % 12 == 11))) for i, (row, path) in enumerate(rows)
+    ]
+    params = tuple(replace(row, name=f"{path}.weight") for row, path in zip(found.params, paths, strict=False))
+    return replace(found, nodes=tuple(nodes), params=params, findings=tuple(finding(steps=60) for _ in range(3)))
+
+
+def probed(found: TargetReport, seed: int = 0) -> TargetReport:
+    """The same with a measurement of every call, over several runs."""
+    draw = random.Random(seed)
+
+    def spread(around: float | None) -> Spread:
+        low, middle, high = sorted((around or 0.0) + draw.gauss(0.0, 0.1) for _ in range(3))
+        return Spread(middle, low, high)
+
+    seen = {row.id: NodeMeasured(spread(row.rms.log10), draw.random(), 0.0, spread(row.gradient.log10)) for row in found.nodes}
+    nodes = tuple(
+        replace(
+            row, rms_measured=Magnitude(seen[row.id].rms.middle, "measured"), gradient_measured=Magnitude(spread(-3.0).middle, "measured")
+        )
+        for row in found.nodes
+    )
+    return replace(found, nodes=nodes, measured=Measured("cpu", "float32", (0, 1, 2), "example_inputs()", seen))
+
+
+def test_five_hundred_calls_fit() -> None:
+    text = page(report(large()))
     assert len(text.encode()) < 300_000
     assert text.count("<tr><td>") >= 750
     assert len(Parsed(text).embedded()["targets"][0]["nodes"]) == 500
+
+
+def test_five_hundred_calls_that_were_measured_fit() -> None:
+    assert len(page(report(probed(large()))).encode()) < 350_000
 
 
 # numbers behind the drawings --------------------------------------------------------------------------------------------
@@ -334,6 +368,120 @@ def test_the_tree_counts_what_is_inside() -> None:
     assert (spare.path, spare.calls) == ("spare", 0)
 
 
+def connected(*operands: tuple[str, ...], modules: str = "") -> TargetReport:
+    """Calls that take the values of others; the gradient goes back by the last user."""
+    names = modules.split() or [f"part_{i}" for i in range(len(operands))]
+    rows = target(len(operands), 1).nodes
+    users = {of: f"call_{i}" for i, taken in enumerate(operands) for of in taken}
+    nodes = tuple(
+        replace(row, module=name, operands=taken, via=users.get(row.id, "")) for row, name, taken in zip(rows, names, operands, strict=True)
+    )
+    return replace(target(len(operands), 1), nodes=nodes, params=())
+
+
+def test_a_shortcut_is_a_line_of_its_own_and_the_path_is_thick() -> None:
+    """x -> f -> g -> x + g: the sum takes x from a lane, which the gradient goes back by."""
+    root = tree(connected((), ("call_0",), ("call_1",), ("call_0", "call_2")))
+    assert root is not None
+    assert [child.marks for child in root.children] == ["d s1 p1", "t d f1 p1", "t d f1 p1", "t e1 p1"]
+    assert (root.lanes, root.hidden) == (1, 0)
+    assert route(root) == ("part_0", "part_3")
+
+
+def test_values_from_outside_a_module_enter_from_above_and_leave_below() -> None:
+    """A block of two modules, x + b(a(x)), between others."""
+    found = connected((), ("call_0",), ("call_1",), ("call_0", "call_2"), ("call_3",), modules="stem block.a block.b block head")
+    root = tree(found)
+    assert root is not None
+    stem, block, head = root.children
+    assert (stem.marks, block.marks, head.marks) == ("D", "T D", "T")
+    assert [child.marks for child in block.children] == ["t d f1 p1", "t d f1 p1", "t D e1 p1"]
+    assert [child.op for child in block.children] == ["", "", "linear"]
+
+
+def test_a_module_that_runs_again_is_a_row_again() -> None:
+    found = connected((), ("call_0",), ("call_1",), modules="shared other shared")
+    root = tree(
+        replace(
+            found, params=(ParamRow("shared.weight", (7,), True, *[proved(None)] * 3),), findings=(replace(finding(), module="shared"),)
+        )
+    )
+    assert root is not None
+    assert [(c.name, c.again, c.entries, len(c.said)) for c in root.children] == [
+        ("shared", False, 7, 1),
+        ("other", False, 0, 0),
+        ("shared", True, 0, 0),
+    ]
+
+
+EDGES = st.integers(1, 9).flatmap(
+    lambda n: st.tuples(
+        st.just(n),
+        st.lists(
+            st.tuples(st.integers(-1, n), st.integers(-1, n), st.booleans())
+            .filter(lambda e: e[0] < e[1] and e[:2] != (-1, n))
+            .map(lambda e: Edge(*e)),
+            max_size=20,
+            unique_by=lambda e: (e.start, e.stop),
+        ),
+    )
+)
+
+
+def read(rows: Sequence[str], lanes: int) -> set[tuple[int, int, bool]]:
+    """The connections that a reader sees, who knows what the classes look like and nothing else."""
+    marks = [row.split() for row in rows]
+    return set(straight(marks)).union(*(along(marks, lane) for lane in range(1, lanes + 1)))
+
+
+def straight(marks: Sequence[Sequence[str]]) -> Iterator[tuple[int, int, bool]]:
+    """Lines from row to row, each of which has two ends."""
+    for up, down, on in (("t", "d", False), ("T", "D", True)):
+        for row, held in enumerate(marks):
+            if up in held:
+                assert row == 0 or down in marks[row - 1]
+                yield row - 1, row, on
+            if down in held:
+                assert row + 1 == len(marks) or up in marks[row + 1]
+                yield row, row + 1, on
+
+
+def along(marks: Sequence[Sequence[str]], lane: int) -> Iterator[tuple[int, int, bool]]:
+    """Lines in a lane: in from above or from a row, past others, to some of them or out below."""
+    start: int | None = -1
+    shape, on = "", False
+    for row, held in enumerate(marks):
+        (shape,) = [mark[0] for mark in held if mark[1:] == str(lane) and mark[0] in SHAPES] or [""]
+        if shape == "s" or row == 0:
+            on = f"p{lane}" in held
+        start = row if shape == "s" else start if shape else None
+        assert not shape or (start is not None and on == (f"p{lane}" in held)), "a line that comes from nowhere, or changes"
+        if start is not None and shape in "eg":
+            yield start, row, on
+        start = None if shape == "e" else start
+    if start is not None and shape:
+        yield start, len(marks), on
+
+
+@given(EDGES)
+def test_what_is_drawn_is_what_is_connected(case: tuple[int, list[Edge]]) -> None:
+    count, edges = case
+    found = drawn(count, edges)
+    wanted = {(edge.start, edge.stop, edge.on) for edge in edges}
+    seen = read(found.classes, found.lanes)
+    assert seen <= wanted
+    assert len(wanted) == len(seen) + found.hidden
+    assert found.lanes <= MOST_LANES
+    assert not found.hidden or len(edges) > MOST_LANES
+
+
+def test_the_path_is_drawn_however_dense_the_rest() -> None:
+    edges = [Edge(i, j, (i, j) == (0, 29)) for j in range(30) for i in range(j)]
+    found = drawn(30, edges)
+    assert found.hidden > 0
+    assert (0, 29, True) in read(found.classes, found.lanes)
+
+
 @given(st.floats(-500.0, 500.0))
 def test_colours_are_blue_below_one_and_orange_above(log: float) -> None:
     name = shade(forecast(log))
@@ -373,6 +521,28 @@ def test_a_figure_alone_is_a_drawing_of_its_own() -> None:
     assert "prefers-color-scheme:dark" in drawn
     assert "model.py:Net" in drawn
     assert figure(TargetReport("none")) == ""
+
+
+def test_error_bars_and_runs_are_drawn_where_they_are_known() -> None:
+    plain = target(4, 2)
+    assert figure(plain).count('class="band"') == 4, "two panels and their legends"
+    certain = replace(plain, nodes=tuple(replace(row, rms=forecast(None), gradient=forecast(None)) for row in plain.nodes))
+    assert figure(certain).count('class="band"') == 2
+    assert 'class="whisker"' not in figure(plain)
+    assert figure(probed(plain)).count('class="whisker"') == 4
+    assert "least and largest run" in figure(probed(plain))
+
+
+@given(st.floats(-30.0, 30.0), st.floats(0.0, 20.0))
+def test_an_error_bar_stays_on_its_axis_and_holds_the_forecast(log: float, error: float) -> None:
+    rows = tuple(replace(row, rms=forecast(log, error)) for row in target(3, 1).nodes)
+    drawing = figure(replace(target(3, 1), nodes=rows))
+    bars, lines = (re.findall(rf'<path class="{name}" d="M([^"]*)"', drawing) for name in ("band", "curve"))
+    heights = [float(place.split()[1]) for place in bars[1].removesuffix("z").split("L")]
+    (middle,) = {float(place.split()[1]) for place in re.split("[ML]", lines[1].replace("h.1", "")) if place}
+    assert min(heights) - 0.1 <= middle <= max(heights) + 0.1
+    grid = [float(y) for y in re.findall(r'<path class="grid" d="M[\d.]+ ([\d.]+)L', drawing)]
+    assert max(heights) - min(heights) <= 118.2, grid
 
 
 def test_no_other_command_waits_for_the_templates() -> None:
@@ -422,6 +592,35 @@ def test_a_browser_has_nothing_to_complain_of(name: str, browser: Any, tmp_path:
     assert browser.run("document.styleSheets.length") == 1
     assert complaints(browser) == []
     assert requests(browser) == [file.as_uri()]
+
+
+def test_every_line_of_the_graph_is_drawn(browser: Any, tmp_path: Path) -> None:
+    """A class is a layer of the row's background, or two where a line turns; lines are as high as the row with what it holds."""
+    operands = [(), ("call_0",), ("call_1", "call_0"), ("call_2",), ("call_3", "call_1", "call_0")]
+    nodes = connected(*operands, modules="a.x a.y b.x b.y c")
+    file = tmp_path / "report.html"
+    file.write_text(page(report(nodes)), encoding="utf-8")
+    browser.open(file)
+    browser.run("document.querySelectorAll('.graph details').forEach(d => d.open = true)")
+    layers = "getComputedStyle(li, '::before').backgroundImage.split('linear-gradient').length - 1"
+    rows = browser.run(f"[...document.querySelectorAll('.graph li')].map(li => [li.className, {layers}])")
+    assert len(rows) == 8
+    for classes, count in rows:
+        assert count == sum(1 if mark[0] in "tdTDf" else 2 if mark[0] in "seg" else 0 for mark in classes.split())
+    heights = "[getComputedStyle(li, '::before').height, li.getBoundingClientRect().height + 1].map(parseFloat)"
+    for line, row in browser.run(f"[...document.querySelectorAll('.graph li')].map(li => {heights})"):
+        assert line == pytest.approx(row, abs=0.1)
+    thick = browser.run("getComputedStyle(document.querySelector('.graph .p1'), '::before').backgroundSize")
+    assert "3px" in thick
+
+
+def test_the_keyboard_folds_modules(browser: Any, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(page(SMALL), encoding="utf-8")
+    browser.open(file)
+    browser.run("document.querySelector('.graph summary').focus()")
+    browser.press("Enter")
+    assert browser.run("document.querySelector('.graph details').open") is False
 
 
 @pytest.fixture
