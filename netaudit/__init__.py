@@ -16,8 +16,9 @@ from .change import Change, Normalised, Removed, Replaced, Rescaled, Residual, S
 from .check import Audit, Check, Drop, Remark, check
 from .claims import EXPLODING, FORECAST_ERROR, VANISHING, best_sensitivity, doubts_of, error_of, ever_reached
 from .errors import NetauditError
-from .finding import Claim, Evidence, Finding, Remedy, Severity, Step
+from .finding import Evidence, Finding, Remedy, Severity, Step
 from .graph import Arg, Graph, Node, Operand, ParamInfo, Ref, Site, Unregistered, Where
+from .measured import Claim
 from .paths import Run, against_usual, backward_run, blocks, entry, forward_path, forward_run, rms
 from .training import Group, Optimizer, OptimizerKind, Schedule, Training, is_coupled, kind_of
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from .errors import PackError
-from .finding import Claim, Evidence, Remedy, Severity, Step
+from .finding import Evidence, Remedy, Severity, Step
 from .graph import Graph, Where
+from .measured import Claim
 from .suppress import Outcome
 from .training import Training
 

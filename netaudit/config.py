@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -160,6 +160,19 @@ def _validated(table: Mapping[str, object], path: Path) -> Config:
     baseline = None if config.baseline is None else _relative(config.baseline, path.parent)
     config = config.model_copy(update={"targets": targets, "baseline": baseline})
     config._path = path
+    return config
+
+
+def dumped(config: Config) -> dict[str, Any]:
+    """Settings as JSON; paths are relative to the working directory."""
+    name = None if config.path is None else config.path.name
+    return {"path": name, "settings": config.model_dump(mode="json", by_alias=True)}
+
+
+def restored(data: Mapping[str, Any]) -> Config:
+    """The settings that were dumped, as if their file lay in the working directory."""
+    config = Config.model_validate(data["settings"])
+    config._path = None if data["path"] is None else Path(data["path"]).absolute()
     return config
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from .baseline import KINDS, WORDS, Entries, Known, beyond, is_worse
 from .errors import ConfigError
+from .finding import Baseline
 
 Change: TypeAlias = Literal["worse", "new", "fixed", "better", "same"]
 CHANGES: tuple[Change, ...] = ("worse", "new", "fixed", "better", "same")
@@ -102,6 +103,22 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Differenc
     order = sorted(pairs, key=lambda pair: (CHANGES.index(pair.change), pair.shown.target, pair.shown.code, pair.shown.module))
     incomplete = after.get("run", {}).get("status") == "incomplete"
     return Difference(tuple(order), _sizes(before), _sizes(after), incomplete)
+
+
+STATES: Mapping[Change, Baseline] = {"new": "new", "worse": "worse", "better": "unchanged", "same": "unchanged"}
+
+
+def states(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[tuple[Baseline, ...], int]:
+    """What every finding of the second report is beside the first one, in its order, and how many of the first there are no more."""
+    pairs = difference(before, after).pairs
+    left = [pair for pair in pairs if pair.after is not None]
+    gone = len(pairs) - len(left)
+    found = []
+    for entry in entries_of(after, "the second report"):
+        pair = next(pair for pair in left if pair.after == entry)
+        left.remove(pair)
+        found.append(STATES[pair.change])
+    return tuple(found), gone
 
 
 def _matched(old: Entries, new: Entries, renamed: Renamed) -> Iterator[tuple[Known | None, Known | None]]:

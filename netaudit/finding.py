@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from .change import Change
 from .graph import Site, Where
-from .measured import Measured, Verdict
+from .measured import Claim, Measured, Verdict
 from .training import Training
 
 Severity: TypeAlias = Literal["error", "warning", "info"]
@@ -63,24 +63,6 @@ class Evidence:
         return "proved" if not estimate or (self.threshold is not None and self.proved <= self.threshold) else estimate
 
 
-Quantity: TypeAlias = Literal["sensitivity", "gradient", "value", "growth", "update", "edge", "non-finite"]
-"""What a probe can read: S or the RMS of the gradient of parameters; RMS of the value of nodes, or its growth from one to another
-(``first > last``); ``RMS(dW) / RMS(W)`` of the first step; the learning rate over the largest stable one; whether a call breaks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a measurement must show if a finding is right: the quantity of the subjects is on one side of a limit, all as log10.
-
-    ``subjects`` are names of parameters or nodes, the one that the message speaks of first.
-    """
-
-    quantity: Quantity
-    subjects: tuple[str, ...]
-    limit: float
-    side: Literal["above", "below"]
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
     """One block of a path: its label, and the log10 size of what the path carries there."""
@@ -112,7 +94,8 @@ class Remedy:
 class Finding:
     """One thing worth saying about one target.
 
-    ``claim`` is what a probe can test of it, and ``verdict`` what became of that: None when nothing was probed.
+    ``claim`` is what a probe can test of it, ``verdict`` what became of that (None when nothing was probed), and ``seen`` what was
+    read of the claimed quantity, as log10.
     """
 
     code: str
@@ -131,6 +114,7 @@ class Finding:
     key: str = ""
     claim: Claim | None = None
     verdict: Verdict | None = None
+    seen: float | None = None
     baseline: Baseline = ""
 
     @property
@@ -248,6 +232,18 @@ class TargetReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Since:
+    """An earlier state of the project that findings are compared with, in words; ``notes`` say what could not be compared.
+
+    ``gone``: how many of its findings there are no more.
+    """
+
+    what: str
+    gone: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All targets of a run, and the versions that made it."""
 
@@ -258,6 +254,7 @@ class Report:
     seed: int = 0
     min_coverage: float = 1.0
     idle_overrides: tuple[str, ...] = ()
+    since: Since | None = None
 
     @property
     def findings(self) -> tuple[Finding, ...]:

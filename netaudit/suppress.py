@@ -13,8 +13,10 @@ from typing import TypeAlias
 from .finding import Finding, Suppressed
 from .graph import Site
 
-_MARK = re.compile(r"#\s*netaudit:\s*ignore(?![\w-])(?:\[(?P<rules>[^\]]*)\])?(?P<reason>.*)")
-_LAYOUT = (tokenize.NL, tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER)
+MARK = re.compile(r"#\s*netaudit:\s*ignore(?![\w-])(?:\[(?P<rules>[^\]]*)\])?(?P<reason>.*)")
+"""A comment that suppresses, wherever it stands in a comment of python's."""
+LAYOUT = (tokenize.NL, tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER)
+"""Tokens that no statement starts with."""
 Names: TypeAlias = Callable[[str], frozenset[str]]
 """The codes of the rules that a selector names; none when it names no rule."""
 
@@ -73,7 +75,7 @@ def ignores_in(file: str, source: str) -> tuple[Ignore, ...]:
     found: list[Ignore] = []
     try:
         for first, token in _comments(source):
-            mark = _MARK.search(token.string)
+            mark = MARK.search(token.string)
             if mark is not None:
                 words = tuple(word.strip() for word in (mark["rules"] or "").split(",") if word.strip())
                 found.append(Ignore(Site(file, token.start[0]), first, words, mark["reason"].strip(" :-"), len(found)))
@@ -93,7 +95,7 @@ def _comments(source: str) -> Iterator[tuple[int, tokenize.TokenInfo]]:
         waiting = token if token.type == tokenize.COMMENT else None
         if token.type == tokenize.NEWLINE:
             statement = None
-        elif token.type not in _LAYOUT and statement is None:
+        elif token.type not in LAYOUT and statement is None:
             statement = token.start[0]
     if waiting is not None:
         yield waiting.start[0], waiting

@@ -191,3 +191,15 @@ def test_a_layer_without_outputs_is_no_crash(folder: Path, capsys: pytest.Captur
     code, said = outcome(capsys, "check", written(folder, net("return self.a(x)", layer="nn.Linear(4, 0)")))
     assert code == 1
     assert "gets no gradient" in said
+
+
+def test_another_project_of_the_name_is_refused(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    other = folder / "site" / "netaudit-0.6.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: netaudit\nVersion: 0.6.1\n")
+    monkeypatch.syspath_prepend(other.parent)
+    assert _run(["version"]) == 2
+    said = capsys.readouterr()
+    assert "another project, `netaudit` 0.6.1" in said.err
+    assert "pip uninstall" in said.err
+    assert not said.out

@@ -19,6 +19,8 @@ OFF = "NETAUDIT_NO_CACHE"
 ADDS = "GITHUB_STEP_SUMMARY"
 """The variable with which a run adds to a file beside what it writes: such a run is not replayed as a whole."""
 CONFIGURATION = ("netaudit.toml", "pyproject.toml")
+PLANS = 3
+"""How many are kept for a key."""
 _STYLE = ("FORCE_COLOR", "NO_COLOR")
 _LIVE = {"--no-cache", "--verbose", "-v"}
 """Options with which a run is never taken from the cache: --verbose says how long things took."""
@@ -54,15 +56,25 @@ def keep_run(store: Store, arguments: Sequence[str], plan: Plan, run: Run, envir
 
 
 def looked_up(store: Store, kind: str, key: str, environment: Mapping[str, str]) -> object:
-    """The value under a key for the state that the plan's files are in; None when there is none."""
-    plan = Plan.decoded(store.read("plan", f"{kind}-{key}"))
-    return None if plan is None else store.read(kind, key_of(key, state_of(plan, environment)))
+    """The value under a key for the state that the files of one of its plans are in; None when there is none."""
+    for plan in _plans(store, kind, key):
+        found = store.read(kind, key_of(key, state_of(plan, environment)))
+        if found is not None:
+            return found
+    return None
+
+
+def _plans(store: Store, kind: str, key: str) -> Sequence[Plan]:
+    """What results under a key depended on, the latest first: branches of a project import different files, and take turns."""
+    stored = store.read("plan", f"{kind}-{key}")
+    return [plan for one in (stored if isinstance(stored, list) else ()) if (plan := Plan.decoded(one)) is not None]
 
 
 def keep(store: Store, kind: str, key: str, plan: Plan, value: object, environment: Mapping[str, str]) -> None:
     """Keep a value: what it depends on by the key, itself by the key and the state of that."""
     store.write(kind, key_of(key, state_of(plan, environment)), value)
-    store.write("plan", f"{kind}-{key}", plan.encoded())
+    others = [other for other in _plans(store, kind, key) if other != plan]
+    store.write("plan", f"{kind}-{key}", [one.encoded() for one in (plan, *others)[:PLANS]])
 
 
 def run_key(arguments: Sequence[str], root: Path) -> str:

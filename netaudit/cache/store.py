@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -107,12 +108,17 @@ def _prepared(folder: Path) -> None:
             replaced(folder / name, text.encode())
 
 
-def replaced(path: Path, data: bytes) -> None:
-    """Write a file that is never seen half-written, whoever else writes it: under a name of its own first."""
+def replaced(path: Path, data: bytes, mode: int | None = None) -> None:
+    """Write a file that is never seen half-written, whoever else writes it: under a name of its own first.
+
+    ``mode``: who may read, write and run it; what is usual for a new file if None.
+    """
     name = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     try:
         with name.open("xb") as stream:
             stream.write(data)
+        if mode is not None:
+            name.chmod(stat.S_IMODE(mode))
         name.replace(path)
     except BaseException:
         name.unlink(missing_ok=True)

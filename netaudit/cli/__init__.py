@@ -7,17 +7,18 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 import typer
 
 from netaudit.errors import NetauditError
 
-from . import baseline, certify, check, clean, diff, forecast, plot, probe, show
+from . import baseline, certify, check, clean, diff, forecast, plot, probe, report, show
 from .app import CLEAN, INTERRUPTED, USAGE, app
 from .streams import keep_stdout_for_results
 
-__all__ = ["app", "baseline", "certify", "check", "clean", "diff", "forecast", "main", "plot", "probe", "show"]
+__all__ = ["app", "baseline", "certify", "check", "clean", "diff", "forecast", "main", "plot", "probe", "report", "show"]
 
 
 def main() -> NoReturn:
@@ -33,14 +34,8 @@ def _run(arguments: Sequence[str]) -> int:
     """Run with errors turned into one line and an exit code; tracebacks only with --verbose."""
     verbose = "--verbose" in arguments or "-v" in arguments
     try:
-        code = app(args=list(arguments), standalone_mode=False, prog_name="netaudit", obj=tuple(arguments))
-        sys.stdout.flush()
-        return code if isinstance(code, int) else CLEAN
-    except typer.Exit as error:
-        return int(error.exit_code)
-    except KeyboardInterrupt:
-        _complain("interrupted", "")
-        return INTERRUPTED
+        _refuse_a_mixture()
+        return _called(arguments)
     except BrokenPipeError:  # the reader has seen enough: `| head`
         _discard_results()
         return CLEAN
@@ -59,6 +54,36 @@ def _run(arguments: Sequence[str]) -> int:
         if verbose:
             raise
         return _usage(error)
+
+
+def _called(arguments: Sequence[str]) -> int:
+    """The exit code of a command; that of an interrupt is told, whether it left a part of a report or nothing caught it."""
+    try:
+        code = app(args=list(arguments), standalone_mode=False, prog_name="netaudit", obj=tuple(arguments))
+        sys.stdout.flush()
+    except typer.Exit as error:
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        _complain("interrupted", "")
+    return code if isinstance(code, int) else CLEAN
+
+
+def _refuse_a_mixture() -> None:
+    """An unrelated project installs a package of the same name: with both, files of one stand among those of the other.
+
+    Raises:
+        NetauditError: it is installed.
+    """
+    try:
+        other = version("netaudit")  # this one is distributed as netaudit-torch
+    except PackageNotFoundError:
+        return
+    raise NetauditError(
+        f"another project, `netaudit` {other}, is installed in this environment: its files and those of netaudit-torch are mixed",
+        "pip uninstall netaudit netaudit-torch, then install netaudit-torch alone, or use an environment of its own",
+    )
 
 
 def _discard_results() -> None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import typer
+
+if TYPE_CHECKING:
+    from netaudit.config import Config
 
 CLEAN, FINDINGS, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 EPILOG = (
@@ -19,3 +26,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Given to a command in place of its arguments: the configuration is not that of the working directory, nor is the project's root."""
+
+    config: Config
+    root: Path

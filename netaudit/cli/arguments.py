@@ -45,6 +45,10 @@ Meta = Annotated[
     bool,
     typer.Option("--meta", help="Build without weights: large parameters are known by how they are initialised, or from --weights."),
 ]
+HEADS = ("loss", "unit", "ce")
+Cotangent = Annotated[
+    str, typer.Option("--cotangent", help="Where the gradient starts: loss (the target's, if any), unit, ce (cross-entropy).")
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="train or eval.", metavar="MODE")]
 Timeout = Annotated[

@@ -13,11 +13,14 @@ import typer
 from netaudit.baseline import compared, read
 
 from . import completion, probing, training
-from .app import CLEAN, FINDINGS, INCOMPLETE, INTERRUPTED, app
+from .app import CLEAN, FINDINGS, INCOMPLETE, INTERRUPTED, Elsewhere, app
 from .arguments import Args, Data, InputRange, Inputs, Meta, Mode, Quiet, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .baseline import BaselineFile, baseline_of
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, share, subjects, targets_of, words
+from .ignoring import AddIgnore, Ignoring, Reason, ignored_with
 from .kept import CacheDir, Kept, NoCache, kept
+from .progress import progress
+from .since import Base, DiffBase, base_of
 
 if TYPE_CHECKING:
     from netaudit.choose import Selection
@@ -95,6 +98,9 @@ def check(
     downgrade: probing.Downgrade = True,
     preview: Annotated[bool, typer.Option("--preview", help="Run rules that are not settled yet.")] = False,
     baseline: BaselineFile = None,
+    diff_base: DiffBase = None,
+    add_ignore: AddIgnore = False,
+    reason: Reason = "",
     no_cache: NoCache = False,
     cache_dir: CacheDir = None,
     timeout: Timeout = 600,
@@ -106,12 +112,24 @@ def check(
     from netaudit.choose import Chosen, selected
     from netaudit.suppress import Override
 
-    config = configuration()
+    config = ctx.obj.config if isinstance(ctx.obj, Elsewhere) else configuration()
     outputs = [parsed_output(o) for o in (output or config.output or ("full",))]
     least = share("--min-coverage", config.min_coverage if min_coverage is None else min_coverage)
     level = one_of("--fail-level", fail_level or config.fail_level, ("error", "warning", "info"))
     cache = kept(ctx, config, cache_dir, off=no_cache or verbose or probe)
-    after = After(outputs, least, level, exit_zero or config.exit_zero, full, quiet, verbose, seed, baseline_of(baseline, config))
+    after = After(
+        outputs,
+        least,
+        level,
+        exit_zero or config.exit_zero,
+        full,
+        quiet,
+        verbose,
+        seed,
+        baseline_of(baseline, config),
+        base_of(diff_base, ctx, config, cached=cache.store is not None),
+        ignored_with(config, output, reason, cache.started, asked=add_ignore),
+    )
     asked = Chosen(
         words(select) or config.select,
         (*words(extend_select), *config.extend_select),
@@ -119,9 +137,10 @@ def check(
         tuple(Override(o.module, o.ignore) for o in config.overrides),
         preview or config.preview,
     )
-    known = cache.reports(targets_of(targets, config))
-    if known is not None:
-        return _told(known, packs(checks_only=True), asked, cache, after)
+    wanted_targets = targets_of(targets, config)
+    known = [(target, cache.reports([target])) for target in wanted_targets]
+    if all(found is not None for _, found in known):
+        return _told([(target, found or []) for target, found in known], packs(checks_only=True), asked, cache, after)
     from netaudit.audit import Settings  # torch is imported below this line only
 
     catalog = packs()
@@ -156,16 +175,22 @@ def check(
     )
     selected(catalog, settings)  # an unknown rule is said before anything is built
     options = load_options(config, arg, input, weights, seed, meta=meta, data=data)
-    found: list[TargetReport] = []
-    with probing.progress() as tell:
+    groups: list[tuple[str, list[TargetReport]]] = []
+    with progress() as tell:
         if probe:
             wanted = probing.probing(tell, seed, device=device, dtype=dtype, memory=probe_memory, downgrade=downgrade)
             settings = replace(settings, probe=wanted)
-        for target in targets_of(targets, config):
-            if interrupted(found):
+        for target in wanted_targets:
+            if any(interrupted(found) for _, found in groups):
                 break
-            found += cache.audited(target, partial(audited, target, options, catalog, settings, timeout), catalog.packs)
-    return _told(found, catalog, settings, cache, after)
+            if settings.probe is not None:
+                again = probing.command(
+                    target, arg=arg, input=input, data=data, input_range=input_range, weights=weights, seed=seed, mode=mode
+                )
+                settings = replace(settings, probe=replace(settings.probe, command=again))
+            audit = partial(audited, target, options, catalog, settings, timeout)
+            groups.append((target, cache.audited(target, audit, catalog.packs)))
+    return _told(groups, catalog, settings, cache, after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,17 +206,24 @@ class After:
     timings: bool
     seed: int
     baseline: Path | None = None
+    base: Base | None = None
+    ignoring: Ignoring | None = None
 
 
-def _told(found: Sequence[TargetReport], catalog: Catalog, asked: Selection, cache: Kept, after: After) -> int:
-    """Write the report of a run, and keep it for the next one."""
+def _told(groups: Sequence[tuple[str, list[TargetReport]]], catalog: Catalog, asked: Selection, cache: Kept, after: After) -> int:
+    """Write the report of a run, and keep it for the next one. ``groups``: the reports of each target as it was named."""
     from netaudit.choose import agreed, unused_overrides
 
+    found = [report for _, reports in groups for report in reports]
     whole = reported(agreed(found), catalog, after.seed, after.min_coverage, unused_overrides(found, catalog, asked), cache.torch)
     if after.baseline is not None:
         whole = compared(whole, read(after.baseline))
+    if after.base is not None and not interrupted(found):
+        whole = after.base.compared(whole, [(target, len(reports)) for target, reports in groups])
+    if after.ignoring is not None and not interrupted(found):
+        return exit_code(after.ignoring.written(whole, quiet=after.quiet), after.level, exit_zero=after.exit_zero)
     texts = emit(whole, after.outputs, full=after.full, timings=after.timings, quiet=after.quiet)
-    code = _exit_code(whole, after.level, exit_zero=after.exit_zero)
+    code = exit_code(whole, after.level, exit_zero=after.exit_zero)
     cache.keep(whole, texts, code, beside=() if after.baseline is None else (str(after.baseline),))
     return code
 
@@ -203,10 +235,23 @@ def audited(target: str, options: Any, catalog: Catalog, settings: Any, timeout:
     reports: list[TargetReport] = []
     with subjects(target, options, timeout) as found:
         for subject in found:
-            reports.append(audit_subject(subject, catalog, settings))
+            try:
+                reports.append(audit_subject(subject, catalog, settings))
+            except KeyboardInterrupt:
+                if settings.probe is None:
+                    raise
+                reports.append(cut_short(subject.id))
             if interrupted(reports):
                 break
     return reports
+
+
+def cut_short(target: str) -> TargetReport:
+    """The report of a target whose audit was interrupted before anything was measured."""
+    from netaudit.finding import TargetReport
+    from netaudit.measured import Measured
+
+    return TargetReport(target, measured=Measured("", "", (), "", notes=("it was interrupted before anything was measured",), partial=True))
 
 
 def interrupted(reports: Sequence[TargetReport]) -> bool:
@@ -228,7 +273,8 @@ def reported(
     return Report(tuple(audited), __version__, version, catalog.packs, seed, min_coverage, idle)
 
 
-def _exit_code(report: Report, level: str, *, exit_zero: bool) -> int:
+def exit_code(report: Report, level: str, *, exit_zero: bool) -> int:
+    """What a run exits with: interrupted, not wholly checked, findings at a level or above, or clean."""
     if interrupted(report.targets):
         return INTERRUPTED
     if report.incomplete:

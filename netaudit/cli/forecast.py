@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -12,10 +11,9 @@ import typer
 from netaudit.errors import ConfigError
 
 from .app import CLEAN, INCOMPLETE, app
-from .arguments import Args, Data, InputRange, Inputs, Meta, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
+from .arguments import HEADS, Args, Cotangent, Data, InputRange, Inputs, Meta, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .common import configuration, input_ranges, load_options, one_of, packs, subjects, targets_of
-
-HEADS = ("loss", "unit", "ce")
+from .sweeps import parsed
 
 
 @app.command()
@@ -33,9 +31,7 @@ def forecast(
     meta: Meta = False,
     seed: Seed = 0,
     mode: Mode = None,
-    cotangent: Annotated[
-        str, typer.Option("--cotangent", help="Where the gradient starts: loss (the target's, if any), unit, ce (cross-entropy).")
-    ] = "loss",
+    cotangent: Cotangent = "loss",
     measure: Annotated[bool, typer.Option("--measure", help="Run one real forward and backward pass and print it beside.")] = False,
     sweep: Annotated[
         str | None, typer.Option("--sweep", help="Forecast for several values of a factory's argument.", metavar="NAME=V1,V2,...")
@@ -52,6 +48,7 @@ def forecast(
     one_of("--output", output, ("full", "json"))
     if measure and meta:
         raise ConfigError("--measure runs the model, which has no weights under --meta", "leave out one of the two")
+    swept = None if sweep is None else parsed(sweep)
     config = configuration()
     settings = Settings(
         mode=one_of("--mode", mode or config.mode, ("train", "eval")),
@@ -61,28 +58,16 @@ def forecast(
     )
     found = []
     for target in targets_of(targets, config):
-        for value, given in _variants(sweep, arg):
+        for value, given in [("", arg)] if swept is None else swept.arguments(arg):
             options = load_options(config, given, input, weights, seed, meta=meta, data=data)
             found += [replace(one, variant=value) for one in _forecast(target, options, settings, measure, timeout)]
     if output == "json":
         sys.stdout.write(report.document(found, timings=verbose))
-    elif sweep is not None:
-        sys.stdout.write(report.comparison(found, sweep.partition("=")[0]))
+    elif swept is not None:
+        sys.stdout.write(report.comparison(found, swept.name))
     else:
         sys.stdout.write("\n\n".join(report.text(one, full=full) for one in found))
     return INCOMPLETE if any(p.forecast is None for one in found for p in one.flow.params.values()) else CLEAN
-
-
-def _variants(sweep: str | None, arg: list[str] | None) -> Iterator[tuple[str, list[str] | None]]:
-    """The factory's arguments, once or for every value of a sweep."""
-    if sweep is None:
-        yield "", arg
-        return
-    name, equals, values = sweep.partition("=")
-    if not equals or not values:
-        raise ConfigError(f"--sweep {sweep!r} names no values", "write it as depth=12,24,48")
-    for value in values.split(","):
-        yield f"{name}={value.strip()}", [*(arg or []), f"{name}={value.strip()}"]
 
 
 def _stats(given: str | None) -> tuple[float, float] | None:

@@ -21,12 +21,14 @@ from netaudit.config import Config
 from netaudit.errors import ConfigError
 from netaudit.finding import Report, TargetReport
 
+from .app import Elsewhere
+
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the cache.")]
 CacheDir = Annotated[
     Path | None, typer.Option("--cache-dir", help="Where results are kept; .netaudit_cache of the project if not said.", metavar="FOLDER")
 ]
 _AFTERWARDS = """
-targets output fail_level exit_zero min_coverage full quiet verbose timeout no_cache cache_dir baseline diff_base add_ignore
+targets output fail_level exit_zero min_coverage full quiet verbose timeout no_cache cache_dir baseline diff_base add_ignore reason
 """
 """Options that matter only once the targets are audited; every other one, known here or not, tells results apart."""
 _WHOLE_SECOND = 10**9
@@ -119,8 +121,9 @@ class Kept:
 
 def kept(ctx: typer.Context, config: Config, cache_dir: Path | None, *, off: bool) -> Kept:
     """The cache of a run; off where an option or the environment says so."""
-    arguments = tuple(ctx.obj) if isinstance(ctx.obj, tuple) else ()
-    root = root_of(cache_dir)
+    outside = ctx.params.get("diff_base") or ctx.params.get("add_ignore")  # a run that rests on a commit, or that writes sources
+    arguments = tuple(ctx.obj) if isinstance(ctx.obj, tuple) and not outside else ()
+    root = ctx.obj.root if isinstance(ctx.obj, Elsewhere) else root_of(cache_dir)
     asked = {name: value for name, value in ctx.params.items() if name not in _AFTERWARDS.split()}
     said = config.model_dump(mode="json", exclude={"fail_level", "exit_zero", "output", "min_coverage", "baseline"})
     key = key_of("target", portable(os.getcwd(), root), asked, said)

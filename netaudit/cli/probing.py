@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,10 +15,8 @@ from netaudit.errors import ConfigError
 from .common import one_of
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from netaudit.audit import Settings
-    from netaudit.intake.subject import Options
+    from netaudit.intake.subject import Options, Subject
     from netaudit.probe import Probing
     from netaudit.probe.processes import Measure, World
     from netaudit.probe.run import Progress
@@ -43,11 +40,20 @@ Seeds = Annotated[
 ]
 Memory = Annotated[
     str | None,
-    typer.Option("--probe-memory", help="What values may take: 8GiB. Beyond it, the model is run in segments.", metavar="SIZE"),
+    typer.Option(
+        "--probe-memory",
+        help="What the run may take beside the weights: 8GiB. The model is run in the fewest segments that fit.",
+        metavar="SIZE",
+    ),
 ]
 Studies = Annotated[
     list[str] | None,
-    typer.Option("--study", help="A measurement of the model as a whole, or all of them; comma-separated.", metavar="NAME"),
+    typer.Option(
+        "--study", help="Of the model as a whole: modes, gain, scale, extremes, curvature, update, or all; comma-separated.", metavar="NAME"
+    ),
+]
+Node = Annotated[
+    str, typer.Option("--node", help="One call, as `netaudit nodes` and the JSON name it: its row, its largest gain.", metavar="NAME")
 ]
 Downgrade = Annotated[
     bool, typer.Option("--downgrade/--no-downgrade", help="A forecast that the probe does not reproduce becomes an info.")
@@ -70,6 +76,7 @@ def probing(
     pairs: int = 20,
     draws: int = 1,
     studies: tuple[str, ...] = (),
+    node: str = "",
 ) -> Probing:
     """The options as settings of a probe.
 
@@ -89,11 +96,21 @@ def probing(
         one_of("--dtype", dtype, tuple(DTYPES))
     chosen = tuple(STUDIES) if "all" in studies else tuple(one_of("--study", word, (*STUDIES, "all")) for word in studies)
     plan = Plan(samples, pairs=pairs, draws=draws, seed=seed, memory=_bytes(memory), progress=tell)
-    return Probing(device, dtype, one_of("--gains", gains, ("findings", "all", "none")), chosen, plan, downgrade)
+    return Probing(device, dtype, one_of("--gains", gains, ("findings", "all", "none")), chosen, plan, downgrade, node=node)
+
+
+def command(target: str, **options: Sequence[str] | str | float | None) -> tuple[str, ...]:
+    """The words that ask for a probe; an option for every value that is given, so often as there are values."""
+    words = ["netaudit", "probe", target]
+    for name, value in options.items():
+        given = () if value is None else (value,) if isinstance(value, str | int | float) else value
+        words += [word for one in given for word in (f"--{name.replace('_', '-')}", str(one))]
+    return tuple(words)
 
 
 def others(target: str, options: Options, settings: Settings, seeds: int, here: World) -> Measure:
     """What the target measures with the seeds after the first one, here and in other processes."""
+    from netaudit.intake.heads import with_head
     from netaudit.intake.target import load
     from netaudit.probe.devices import device_of
     from netaudit.probe.fitted import Manner
@@ -104,11 +121,14 @@ def others(target: str, options: Options, settings: Settings, seeds: int, here: 
     assert asked is not None, "nothing is measured"
     share = here.share(range(options.seed, options.seed + seeds))
 
+    def built(seed: int) -> Sequence[Subject]:
+        return [with_head(one, settings.head) for one in load(target, replace(options, seed=seed))]
+
     def measure() -> Sequence[Seeded]:
         manner = Manner(device_of(asked.device), asked.dtype, settings.mode, asked.plan)
-        return seeded(lambda seed: load(target, replace(options, seed=seed)), share, manner)
+        return seeded(built, share, manner)
 
-    return everywhere(here, measure)
+    return everywhere(here, measure, lambda one: one.seed)
 
 
 def silenced() -> None:
@@ -118,26 +138,6 @@ def silenced() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-
-
-@contextmanager
-def progress() -> Iterator[Progress]:
-    """A bar on a terminal's stderr while something is measured, gone when it is done; elsewhere nothing is shown."""
-    if not sys.stderr.isatty():
-        yield lambda _what, _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    with Bars(console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield tell
 
 
 def _bytes(text: str | None) -> int | None:

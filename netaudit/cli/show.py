@@ -106,7 +106,7 @@ def explain(
 
 @app.command()
 def schema(
-    kind: Annotated[str, typer.Argument(help="report, jsonl, forecast, certificate or baseline: what it describes.")] = "report",
+    kind: Annotated[str, typer.Argument(help="report, jsonl, forecast, certificate, sweep or baseline: what it describes.")] = "report",
 ) -> int:
     """Print the JSON Schema of the JSON report, or of another kind of document."""
     from netaudit.report.documents import KINDS, json_schema

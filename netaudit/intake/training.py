@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +14,9 @@ from netaudit.training.described import described_optimizer, with_settings
 
 from .replay import replayed
 from .subject import Subject
+
+OWN = "optimizer()"
+"""The source of a training whose optimisers the target itself makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,10 @@ def training_of(subject: Subject, graph: Graph, said: Said = Said()) -> Training
 
 def _optimizers(subject: Subject, graph: Graph, said: Said) -> tuple[tuple[Optimizer, ...], str]:
     if subject.optimizers and said.flags.optimizer is None:
-        names = _names(subject, graph)
+        names = parameter_names(subject, graph)
         sites = (*subject.optimizer_sites, *(None for _ in subject.optimizers))
         own = (with_settings(_plain(o, names, site), said.flags.settings) for o, site in zip(subject.optimizers, sites, strict=False))
-        return tuple(own), "optimizer()"
+        return tuple(own), OWN
     trained = (name for name, info in graph.params.items() if info.trainable)
     found = described_optimizer(said.merged, trained)
     if found is None:
@@ -72,7 +75,7 @@ def _optimizers(subject: Subject, graph: Graph, said: Said) -> tuple[tuple[Optim
     return (found,), next((source for one, source in sources if one.optimizer is not None), "configuration")
 
 
-def _names(subject: Subject, graph: Graph) -> Mapping[int, str]:
+def parameter_names(subject: Subject, graph: Graph) -> Mapping[int, str]:
     """The graph's name of every parameter, by identity: tied weights have one."""
     keys = {name: key for key, info in graph.params.items() for name in info.names}
     names: dict[int, str] = {}
@@ -132,7 +135,7 @@ def _replayed(optimizer: Optimizer, position: int, subject: Subject, said: Said)
     """The optimiser with what ``scheduler()`` makes of it, and why nothing is known of that."""
     lrs = [group.number("lr") for group in optimizer.groups]
     own = said.flags.optimizer is None and bool(subject.optimizers)
-    real = subject.optimizers[position] if own else _made(optimizer)
+    real = subject.optimizers[position] if own else made(replace(optimizer, groups=optimizer.groups[:1]), [[torch.zeros(1, 1)]])
     if real is None or None in lrs:
         return optimizer, f"scheduler() was not replayed: {optimizer.kind} cannot be made from what is said of it"
     schedules, note = replayed(real, [lr for lr in lrs if lr is not None], subject, said.merged)
@@ -140,11 +143,15 @@ def _replayed(optimizer: Optimizer, position: int, subject: Subject, said: Said)
     return (replace(optimizer, groups=tuple(groups)) if schedules else optimizer), note
 
 
-def _made(optimizer: Optimizer) -> torch.optim.Optimizer | None:
-    """An optimiser of the described kind, for a scheduler to hold on to."""
-    known = {name: value for name, value in optimizer.groups[0].settings.items() if value is not None}
+def made(optimizer: Optimizer, groups: Sequence[Sequence[torch.Tensor]]) -> torch.optim.Optimizer | None:
+    """Torch's optimiser of the described kind over the tensors of every group; None where torch has none, or a learning rate is missing.
+
+    Raises:
+        ValueError: torch does not take the settings, or these tensors (Muon takes matrices only).
+    """
     make = getattr(torch.optim, optimizer.kind, None)
-    if make is None or "lr" not in known:
+    known = [{name: value for name, value in group.settings.items() if value is not None} for group in optimizer.groups]
+    if make is None or not known or any("lr" not in settings for settings in known):
         return None
-    made: torch.optim.Optimizer = make([torch.zeros(1, 1, requires_grad=True)], **known)
-    return made
+    found: torch.optim.Optimizer = make([{"params": list(held), **settings} for held, settings in zip(groups, known, strict=True)])
+    return found

@@ -17,6 +17,11 @@ from netaudit.intake.subject import Subject
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def word_of(dtype: torch.dtype) -> str:
+    """What the command line calls a precision; torch's own name for one that it does not take."""
+    return next((word for word, known in DTYPES.items() if known == dtype), str(dtype).removeprefix("torch."))
+
+
 def cast(subject: Subject, dtype: torch.dtype) -> Subject:
     """The model and its inputs in another precision; the subject itself stays as it is."""
     model = copy.deepcopy(subject.model).to(dtype)

@@ -57,8 +57,8 @@ def fitted(subject: Subject, lowered: Lowered | None, manner: Manner) -> Fitted:
         lowered = lowered or lowered_of(subject, manner.mode)
         ran = _ran(lowered, manner)
         if ran is not None:
-            machine, found, partial = ran
-            return Fitted(machine, found, dtype, notes, not notes and _at_least(dtype, own), partial)
+            machine, found, said, partial = ran
+            return Fitted(machine, found, dtype, (*notes, *said), not notes and _at_least(dtype, own), partial)
         # outside of the handler: an exception holds the frames, and they the tensors, of what did not fit
         _let_go(manner.device)
         subject = halved(subject)
@@ -66,8 +66,8 @@ def fitted(subject: Subject, lowered: Lowered | None, manner: Manner) -> Fitted:
         notes = (f"out of memory: the batch was halved, inputs are now {_shapes(lowered)}",)
 
 
-def _ran(lowered: Lowered, manner: Manner) -> tuple[Machine, Sequence[Sizes], bool] | None:
-    """The machine, what was seen, whether it was interrupted; None where memory does not suffice."""
+def _ran(lowered: Lowered, manner: Manner) -> tuple[Machine, Sequence[Sizes], tuple[str, ...], bool] | None:
+    """The machine, what was seen, what is to be said of it, whether it was interrupted; None where memory does not suffice."""
     try:
         machine = machine_of(lowered, manner.device)
         return machine, *runs(machine, manner.plan)

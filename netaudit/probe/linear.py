@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from functools import lru_cache
+from math import isfinite, prod, sqrt
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def jacobian(function: Function, x: Tensor) -> Map:
         NotImplementedError: torch has neither.
     """
     leaf = x.detach().requires_grad_()
-    with _differentiable():
+    with differentiable():
         value = function(leaf)
         u = torch.zeros_like(value, requires_grad=True)
         pulled = _pulled_with_graph(value, leaf, u)
@@ -66,7 +67,7 @@ def jacobian(function: Function, x: Tensor) -> Map:
 
     def forth(tangent: Tensor) -> Tensor:
         if pulled is None:
-            with _differentiable():
+            with differentiable():
                 found: Tensor = torch.func.jvp(function, (x.detach(),), (tangent,))[1]
                 return found.detach()
         if not pulled.requires_grad:
@@ -92,7 +93,7 @@ def _pulled_with_graph(value: Tensor, leaf: Tensor, u: Tensor) -> Tensor | None:
 
 
 @contextmanager
-def _differentiable() -> Iterator[None]:
+def differentiable() -> Iterator[None]:
     """Attention by plain products: the fused kernels have no forward derivative and no second one."""
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -169,7 +170,7 @@ class Typical:
 
 
 def typical_gain(squares: list[float], outputs: int) -> Typical:
-    """From ``||J' u||^2`` for several ``u ~ N(0, I)``, whose mean is ``||J||_F^2``.
+    """From ``||J' u||^2`` for several ``u`` with ``E[u u'] = I`` (normal, or random signs), whose mean is ``||J||_F^2``.
 
     Source: Hutchinson 1990; the standard error of the root is half that of the mean.
     """
@@ -184,6 +185,35 @@ def noise(like: Tensor, seed: int) -> Tensor:
     """Normal numbers, the same every time on one kind of device."""
     generator = torch.Generator(like.device).manual_seed(seed)
     return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+
+
+TILE = (1 << 20) - 3
+"""Random signs that are drawn once. A prime: copies of a tile do not fall on the same channel of the next sample of a batch."""
+STRIDE = 977
+"""Between the places where two draws begin in the tile."""
+
+
+def signs(like: Tensor, seed: int, draw: int) -> Tensor:
+    """+1 or -1 for every entry, the same on all devices: ``E[u u'] = I`` and ``||u||^2`` is the number of entries exactly.
+
+    A piece of one tile of signs, since drawing them anew for every call would cost as much as running the model; beyond a tile,
+    copies of it, each with a sign from elsewhere in the tile.
+    """
+    count = prod(like.shape)
+    tile = _tile(like.dtype, like.device)
+    start = (draw * STRIDE + seed * TILE // 7) % TILE
+    if count <= TILE:
+        return tile[start : start + count].view(like.shape)
+    flips = (start + TILE // 2) % TILE
+    copies = -(-count // TILE)
+    return (tile[flips : flips + copies, None] * tile[start : start + TILE]).flatten()[:count].view(like.shape)
+
+
+@lru_cache(maxsize=2)
+def _tile(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The tile, twice, so that a piece of it may begin anywhere."""
+    tile = 2 * torch.randint(2, (TILE,), generator=torch.Generator().manual_seed(0)) - 1
+    return tile.to(device, dtype).repeat(2)
 
 
 def _unit(x: Tensor) -> Tensor:

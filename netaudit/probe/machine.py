@@ -1,33 +1,32 @@
 """A lowered graph that runs on a device, call by call: values forward, cotangents backward, each call with its own autograd graph.
 
-A call is differentiated alone: its operands are leaves, and its vector-Jacobian product is asked for when the cotangent of its
-output is complete. So every value and every cotangent passes by once, belongs to a node, and can be looked at and let go.
+A call is differentiated alone: its vector-Jacobian product is asked for when the cotangent of its output is complete. So every
+value and every cotangent passes by once, belongs to a node, and can be looked at and let go.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from netaudit.facts import LEAVES
-from netaudit.graph import Graph, Node, Ref
+from netaudit.graph import Graph, Node
 from netaudit.intake.interpret import picked, results
 from netaudit.intake.lower import Lowered
-from netaudit.probe.linear import Map, jacobian
+from netaudit.probe.calls import Applied, Local, applied, call_of, drawing, local_of, mode_of, needed
 
 
 @dataclass(frozen=True, eq=False)
 class Machine:
     """The calls of a graph in order and the tensors of its leaves, on one device.
 
-    The leaves are copies: nothing that runs here changes the model, its buffers included.
+    Nothing that runs here changes the model: trained parameters may be its own, everything else is a copy.
     """
 
     graph: Graph
@@ -54,12 +53,18 @@ class Machine:
     @cached_property
     def ends(self) -> Mapping[str, tuple[str, ...]]:
         """By call, the values that no later one needs: its operands for the last time, or its own that nobody takes."""
-        last = {name: node.name for node in self.calls for name in (node.name, *needed(node))}
-        over: dict[str, list[str]] = {node.name: [] for node in self.calls}
-        for name, node in last.items():
-            if name not in self.graph.heads:
-                over[node].append(name)
-        return {node: tuple(names) for node, names in over.items()}
+        return _grouped({name: node.name for node in self.calls for name in (node.name, *needed(node))})
+
+    @cached_property
+    def begins(self) -> Mapping[str, tuple[str, ...]]:
+        """By call, the differentiated leaves that it is the first to take: on the way back nothing more comes for them after it."""
+        first = {name: node.name for node in reversed(self.calls) for name in needed(node)}
+        return _grouped({name: first[name] for name in self.differentiated if name in first})
+
+    @cached_property
+    def closing(self) -> frozenset[str]:
+        """The nodes that are the last of the results of their call."""
+        return frozenset({call_of(node): node.name for node in self.calls}.values())
 
     @cached_property
     def _graded(self) -> frozenset[str]:
@@ -75,22 +80,23 @@ class Machine:
         return tuple(name for name in needed(node) if name in self._graded)
 
 
-def needed(node: Node) -> tuple[str, ...]:
-    """The nodes whose values a call takes, each once, those of the calls that a composite was folded from included."""
-    inner = {call.name for call in node.folded}
-    folded = (name for call in node.folded for name in call.inputs if name not in inner)
-    return tuple(dict.fromkeys((*node.inputs, *folded)))
-
-
-def _call_of(node: Node) -> str:
-    """The name of a node's call: one call with several results is one node for each."""
-    return node.name.rpartition(".")[0] if "output" in node.args else node.name
+def _grouped(by_name: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+    """The names by what each is mapped to."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, group in by_name.items():
+        found[group] = (*found.get(group, ()), name)
+    return found
 
 
 def machine_of(lowered: Lowered, device: torch.device) -> Machine:
-    """A lowered graph on a device. The leaves are copied: a normalisation updates its statistics in place."""
+    """A lowered graph on a device.
+
+    A normalisation updates its statistics in place, so that leaves are copied, but for trained parameters: torch lets no call
+    write to those.
+    """
     kept = {node.name for node in lowered.graph.nodes if node.op in LEAVES}
-    return Machine(lowered.graph, {n: t.detach().to(device, copy=True) for n, t in lowered.tensors.items() if n in kept}, device)
+    own = {info.node for info in lowered.graph.params.values() if info.trainable}
+    return Machine(lowered.graph, {n: t.detach().to(device, copy=n not in own) for n, t in lowered.tensors.items() if n in kept}, device)
 
 
 # one differentiable run -------------------------------------------------------------------------------------------------
@@ -102,10 +108,11 @@ def forward(machine: Machine, leaves: Mapping[str, Tensor], *, seed: int = 0) ->
     raw: dict[str, Any] = {}
     with drawing(machine.device, seed):
         for node in machine.calls:
-            with _mode(node):
+            with mode_of(node):
                 values[node.name] = _value(node, values, raw, machine.device)
-            for name in machine.ends[node.name]:
-                values.pop(name, None)
+            for name in machine.ends.get(node.name, ()):
+                if name not in machine.graph.heads:
+                    values.pop(name, None)
     return {head: values[head] for head in machine.graph.heads}
 
 
@@ -113,88 +120,50 @@ def _value(node: Node, values: Mapping[str, Tensor], raw: dict[str, Any], device
     """The value of a node; a call with several results runs once for all of them."""
     if "output" not in node.args:
         return picked(node, results(node, values, device))
-    if _call_of(node) not in raw:
-        raw[_call_of(node)] = results(node, values, device)
-    return picked(node, raw[_call_of(node)])
-
-
-def _mode(node: Node) -> AbstractContextManager[object]:
-    return torch.no_grad() if "no_grad" in node.regions else nullcontext()
-
-
-@contextmanager
-def drawing(device: torch.device, seed: int) -> Iterator[None]:
-    """Random numbers from a seed, with the generators put back afterwards. Only the device's own generator is woken."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            torch.cuda.manual_seed(seed)
-        yield
+    if call_of(node) not in raw:
+        raw[call_of(node)] = results(node, values, device)
+    return picked(node, raw[call_of(node)])
 
 
 # node by node -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Local:
-    """One call at one point, with its own autograd graph: ``output`` as a function of the ``operands`` that carry a gradient.
-
-    ``fixed`` are the values of the other operands.
-    """
-
-    node: Node
-    operands: Mapping[str, Tensor]
-    output: Tensor
-    fixed: Mapping[str, Tensor]
-
-    def pulled(self, cotangent: Tensor) -> Mapping[str, Tensor]:
-        """The cotangent of every operand that gets one. The call's graph is let go with the call, so more can be asked of it."""
-        names = list(self.operands)
-        leaves = [self.operands[n] for n in names]
-        try:
-            found = torch.autograd.grad(self.output, leaves, cotangent.to(self.output.dtype), retain_graph=True, allow_unused=True)
-        except RuntimeError as error:
-            if "is not implemented" not in str(error):
-                raise
-            return {}  # torch has no derivative of this op: a real backward pass would end here
-        return {name: gradient for name, gradient in zip(names, found, strict=True) if gradient is not None}
-
-    def jacobian(self, operand: str, dtype: torch.dtype | None = None, seed: int = 0) -> Map:
-        """The Jacobian for one operand at this point; in another ``dtype`` if asked, with random numbers of its own."""
-        values = {name: _as(value.detach(), dtype) for name, value in {**self.fixed, **self.operands}.items()}
-        device = self.output.device
-
-        def function(x: Tensor) -> Tensor:
-            with drawing(device, seed):
-                return picked(self.node, results(self.node, {**values, operand: x}, device))
-
-        return jacobian(function, values[operand])
-
-
-def _as(value: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return value if dtype is None or not value.is_floating_point() else value.to(dtype)
-
-
-class Watch(Protocol):
-    """What looks on while a machine is swept."""
+class Viewer(Protocol):
+    """What looks on while a machine runs forward."""
 
     def value(self, node: Node, value: Tensor) -> None:
         """The value of a leaf or of a call, in execution order."""
 
+
+class Watch(Viewer, Protocol):
+    """What looks on while a machine is swept."""
+
     def cotangent(self, node: Node, cotangent: Tensor) -> None:
-        """The whole cotangent of a node that got one, in reverse order, then those of leaves."""
+        """The whole cotangent of a node that got one, in reverse order; that of a leaf as soon as it is whole."""
 
     def pulled(self, local: Local, parts: Mapping[str, Tensor]) -> None:
         """What a call made of the cotangent of its output, for each operand."""
 
+    def left(self, local: Local) -> None:
+        """A call that had a cotangent, for the last time: that cotangent has been let go, and the call's graph is next."""
 
-def sweep(machine: Machine, heads: Mapping[str, Tensor], watch: Watch, *, segments: int = 1, seed: int = 0) -> None:
+
+def sweep(
+    machine: Machine,
+    heads: Mapping[str, Tensor],
+    watch: Watch,
+    *,
+    cuts: Sequence[int] = (),
+    seed: int = 0,
+    points: frozenset[str] = frozenset(),
+) -> None:
     """One forward and one backward pass. ``heads`` are the cotangents that the graph's results start with.
 
-    With several ``segments`` only the values between them are kept, and each is run again on the way back with the same random
-    numbers: the memory of the graph becomes that of its largest segment, for one more forward pass.
+    With ``cuts``, places between calls, only the values that live there are kept, and each segment is run again on the way back with
+    the same random numbers: the memory of the graph becomes that of its largest segment, for one more forward pass.
+    ``points``: calls whose operands are kept as well, so that their Jacobians can be asked for.
     """
-    parts = _parts(machine.calls, segments)
+    parts = segments(machine.calls, cuts)
     values = dict(machine.leaves)
     for name, value in values.items():
         watch.value(machine.nodes[name], value)
@@ -202,80 +171,81 @@ def sweep(machine: Machine, heads: Mapping[str, Tensor], watch: Watch, *, segmen
     last: list[Local] = []
     for index, part in enumerate(parts):
         starts.append((dict(values), seed + index))
-        last = _run(machine, part, values, seed + index, watch, keep=index == len(parts) - 1)
+        last = _run(machine, part, values, seed + index, watch, points if index == len(parts) - 1 else None)
     values.clear()
     waiting = dict(heads)
+    del heads  # the caller may have let go of them, too
     for part in reversed(parts):
         start, own = starts.pop()
-        locals_ = last or _run(machine, part, dict(start), own, None, keep=True)
+        locals_ = last or _run(machine, part, dict(start), own, None, points)
+        del start
         last = []
-        _back(locals_, waiting, watch)
+        _back(machine, locals_, waiting, watch)
     for name in machine.differentiated:
         if name in waiting:
             watch.cotangent(machine.nodes[name], waiting.pop(name))
 
 
-def _parts(calls: Sequence[Node], segments: int) -> list[Sequence[Node]]:
-    """The calls in ``segments`` runs of about one length; the results of one call stay together."""
-    length = -(-len(calls) // max(segments, 1))
-    parts: list[list[Node]] = [[]]
-    for node in calls:
-        if len(parts[-1]) >= length and _call_of(node) != _call_of(parts[-1][-1]):
-            parts.append([])
-        parts[-1].append(node)
-    return [part for part in parts if part]
+def trial(machine: Machine, viewer: Viewer, *, seed: int = 0) -> None:
+    """The forward pass of a sweep, with the graph of every call, on copies of what a call may write to."""
+    own = {info.node for info in machine.graph.params.values() if info.trainable}
+    values = {name: leaf if name in own else leaf.clone() for name, leaf in machine.leaves.items()}
+    for name, value in values.items():
+        viewer.value(machine.nodes[name], value)
+    _run(machine, machine.calls, values, seed, viewer, frozenset())
 
 
-def _run(machine: Machine, part: Sequence[Node], values: dict[str, Tensor], seed: int, watch: Watch | None, *, keep: bool) -> list[Local]:
-    """Run calls; ``values`` is brought up to their end. The calls with their graphs, if those are to be kept."""
+def segments(calls: Sequence[Node], cuts: Sequence[int]) -> list[Sequence[Node]]:
+    """The calls from each cut to the next; a cut between results of one call is made behind them."""
+    inside = {i for i in range(1, len(calls)) if call_of(calls[i]) == call_of(calls[i - 1])}
+    behind = (next(i for i in range(cut, len(calls) + 1) if i not in inside) for cut in cuts if 0 < cut < len(calls))
+    return [calls[a:b] for a, b in pairwise(sorted({0, len(calls), *behind}))]
+
+
+def _run(
+    machine: Machine, part: Sequence[Node], values: dict[str, Tensor], seed: int, watch: Viewer | None, points: frozenset[str] | None
+) -> list[Local]:
+    """Run calls; ``values`` is brought up to their end. The calls with their graphs, unless ``points`` is None."""
     kept: list[Local] = []
-    raw: dict[str, Any] = {}
-    leaves: dict[str, Mapping[str, Tensor]] = {}  # by call: several results of one have one set of operands
+    open_: dict[str, Applied] = {}  # by call: several results of one come of one run
     with drawing(machine.device, seed):
         for node in part:
-            operands = leaves.setdefault(_call_of(node), {n: _leaf(values[n]) for n in machine.carrying(node)} if keep else {})
-            with _mode(node) if keep else torch.no_grad():
-                others = {n: values[n] for n in needed(node) if n not in operands}
-                operands, fixed, output = _applied(node, operands, others, raw, machine.device)
+            name = call_of(node)
+            call = open_.get(name) or applied(node, values, None if points is None else machine.carrying(node), machine.device)
+            output = picked(node, call.result)
             values[node.name] = output.detach()
             if watch is not None:
                 watch.value(node, values[node.name])
             if output.requires_grad:
-                kept.append(Local(node, operands, output, fixed))
-            for name in machine.ends[node.name]:
-                values.pop(name, None)
+                kept.append(local_of(node, call, output, machine.device, keep=points is not None and node.name in points))
+            open_[name] = call
+            del call, output  # else the call's values live as long as the next one runs
+            if node.name in machine.closing:
+                del open_[name]
+            for over in machine.ends.get(node.name, ()):
+                values.pop(over, None)
     return kept
 
 
-def _applied(
-    node: Node, operands: Mapping[str, Tensor], fixed: Mapping[str, Tensor], raw: dict[str, Any], device: torch.device
-) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor]:
-    """A call, with the operands that torch differentiates and the others: some losses refuse a target that asks for a gradient."""
-    try:
-        return operands, fixed, _value(node, {**fixed, **operands}, raw, device)
-    except RuntimeError as error:
-        refused = re.search(r"not differentiable with respect to argument '(\w+)'", str(error))
-        argument = node.args.get(refused[1]) if refused else None
-        if not isinstance(argument, Ref):
-            raise
-        kept = {name: leaf for name, leaf in operands.items() if name != argument.name}
-        fixed = {**fixed, argument.name: operands[argument.name].detach()}
-        return kept, fixed, _value(node, {**fixed, **kept}, raw, device)
-
-
-def _leaf(value: Tensor) -> Tensor:
-    return value.detach().requires_grad_()
-
-
-def _back(calls: list[Local], waiting: dict[str, Tensor], watch: Watch) -> None:
+def _back(machine: Machine, calls: list[Local], waiting: dict[str, Tensor], watch: Watch) -> None:
     """Pull cotangents back through calls, the last first; ``waiting`` holds what has been sent to each node so far."""
     while calls:
         local = calls.pop()
         cotangent = waiting.pop(local.node.name, None)
-        if cotangent is None:
-            continue
-        parts = local.pulled(cotangent)
-        watch.cotangent(local.node, cotangent)
-        watch.pulled(local, parts)
-        for name, part in parts.items():
-            waiting[name] = waiting[name] + part if name in waiting else part
+        if cotangent is not None:
+            parts = local.pulled(cotangent)
+            watch.cotangent(local.node, cotangent)
+            watch.pulled(local, parts)
+            _add(waiting, parts)
+            del parts
+        for name in machine.begins.get(local.node.name, ()):
+            if name in waiting:
+                watch.cotangent(machine.nodes[name], waiting.pop(name))
+        if cotangent is not None:
+            del cotangent  # what looks on needs memory, too
+            watch.left(local)
+
+
+def _add(waiting: dict[str, Tensor], parts: Mapping[str, Tensor]) -> None:
+    for name, part in parts.items():
+        waiting[name] = waiting[name] + part if name in waiting else part

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from typing import TypeVar
 
 import torch
 import torch.distributed
@@ -18,6 +19,7 @@ import torch.distributed
 from netaudit.errors import NetauditError, ProbeError
 from netaudit.probe.several import Seeded
 
+T = TypeVar("T")
 Measure = Callable[[], Sequence[Seeded]]
 PATIENCE = timedelta(days=1)
 """How long a process waits for the others: a large model takes its time, and ``torchrun`` ends all when one has died."""
@@ -77,18 +79,18 @@ class Failure:
     hint: str
 
 
-def everywhere(here: World, measure: Measure) -> Measure:
-    """What all processes measured, asked for once; every process must ask. Only the first is told.
+def everywhere(here: World, measure: Callable[[], Sequence[T]], order: Callable[[T], float]) -> Callable[[], Sequence[T]]:
+    """What all processes measured, in order, asked for once; every process must ask. Only the first is told.
 
     Raises:
         ProbeError: a process failed, said by the first one.
     """
     if here.size == 1:
         return cache(measure)
-    return cache(lambda: _gathered(here, measure() if not here.rank else _attempted(here, measure)))
+    return cache(lambda: _gathered(here, measure() if not here.rank else _attempted(here, measure), order))
 
 
-def _attempted(here: World, measure: Measure) -> Sequence[Seeded] | Failure:
+def _attempted(here: World, measure: Callable[[], Sequence[T]]) -> Sequence[T] | Failure:
     """An error is sent, not raised: ``torchrun`` ends the first process, which is to say it, as soon as another one has failed."""
     try:
         return measure()
@@ -99,11 +101,11 @@ def _attempted(here: World, measure: Measure) -> Sequence[Seeded] | Failure:
         return Failure(here.rank, f"{type(error).__name__}: {lines[0][:160] if lines else ''}", "run its seeds alone: --seed N")
 
 
-def _gathered(here: World, own: Sequence[Seeded] | Failure) -> Sequence[Seeded]:
-    parts: list[Sequence[Seeded] | Failure] | None = [()] * here.size if not here.rank else None
+def _gathered(here: World, own: Sequence[T] | Failure, order: Callable[[T], float]) -> Sequence[T]:
+    parts: list[Sequence[T] | Failure] | None = [()] * here.size if not here.rank else None
     torch.distributed.gather_object(own, parts, dst=0)
     for part in parts or ():
         if isinstance(part, Failure):
             raise ProbeError(f"process {part.rank} of {here.size} failed: {part.message}", part.hint)
     found = [one for part in parts or () if not isinstance(part, Failure) for one in part]
-    return sorted(found, key=lambda one: one.seed)
+    return sorted(found, key=order)

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isnan, log10, prod, sqrt
+from math import inf, isnan, log10, sqrt
 from statistics import median
+
+from torch import Tensor
 
 from netaudit.errors import ProbeError
 from netaudit.flow import fan_in
-from netaudit.intake.interpret import dtype_of
+from netaudit.graph import Node
 from netaudit.measured import Gain, NodeMeasured, ParamMeasured, Spread
+from netaudit.probe.calls import Local
 from netaudit.probe.heads import cotangents, reference
 from netaudit.probe.linear import typical_gain
-from netaudit.probe.machine import Machine, sweep
-from netaudit.probe.sizes import Size, Sizes, log
+from netaudit.probe.machine import Machine, Watch, sweep
+from netaudit.probe.memory import costs_of, fitting
+from netaudit.probe.sizes import Gauge, Size, Sizes, log
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
+
+
+CALLS = "values, gradients, gains"
+"""What a run is called, call by call."""
 
 
 def silent(_what: str, _done: int, _total: int) -> None:
@@ -29,8 +37,8 @@ class Plan:
     """What a probe does.
 
     ``samples`` random cotangents go through every call for its typical gain; the calls of ``climbed`` have their largest gain
-    sought in at most ``pairs`` products; ``draws`` runs with other random numbers are summed up. ``memory``: bytes that values and
-    graphs may take, more segments are made of the model until they do.
+    sought in at most ``pairs`` products; ``draws`` runs with other random numbers are summed up. ``memory``: bytes that values,
+    graphs and cotangents may take beside the weights; as many segments are made of the model as that takes.
     """
 
     samples: int = 3
@@ -42,37 +50,98 @@ class Plan:
     progress: Progress = field(default=silent)
 
 
-def runs(machine: Machine, plan: Plan) -> tuple[list[Sizes], bool]:
-    """One sweep for every draw of dropout, cotangents and test vectors; whether it was interrupted, and what there is is a part.
+@dataclass(slots=True)
+class Told:
+    """Hands on to a watch what it sees, and tells how many of the ``total`` values and calls have gone by."""
+
+    watch: Watch
+    progress: Progress
+    total: int
+    done: int = 0
+
+    def value(self, node: Node, value: Tensor) -> None:
+        """A value, on the way forward."""
+        self.watch.value(node, value)
+        self._tell()
+
+    def cotangent(self, node: Node, cotangent: Tensor) -> None:
+        """A cotangent; the call that it is of is still to be pulled through."""
+        self.watch.cotangent(node, cotangent)
+
+    def pulled(self, local: Local, parts: Mapping[str, Tensor]) -> None:
+        """What a call made of its cotangent."""
+        self.watch.pulled(local, parts)
+
+    def left(self, local: Local) -> None:
+        """A call, on the way back: by far the most where its largest gain is sought."""
+        self.watch.left(local)
+        self._tell()
+
+    def over(self) -> None:
+        """All has gone by; what no gradient reaches never does."""
+        self.progress(CALLS, self.total, self.total)
+
+    def _tell(self) -> None:
+        self.done += 1
+        self.progress(CALLS, min(self.done, self.total - 1), self.total)
+
+
+def runs(machine: Machine, plan: Plan) -> tuple[list[Sizes], tuple[str, ...], bool]:
+    """One sweep for every draw of dropout, cotangents and test vectors; notes; whether it was interrupted, and what there is is a part.
 
     Raises:
         ProbeError: the graph cannot be run.
     """
     found: list[Sizes] = []
-    for draw in range(plan.draws):
-        plan.progress("values, gradients, gains", draw, plan.draws)
-        watch = Sizes(plan.samples, plan.climbed if draw == 0 else frozenset(), plan.pairs, plan.seed + draw)
-        seed = plan.seed + draw
-        try:
-            sweep(machine, cotangents(machine, seed), watch, segments=segments(machine, plan.memory), seed=seed)
-        except NotImplementedError as error:
-            raise ProbeError(f"the graph cannot be run: {error}", "the forecast and the bounds stand without it") from error
-        except KeyboardInterrupt:
-            return (found or [watch]), True
-        found.append(watch)
-    return found, False
+    notes: tuple[str, ...] = ()
+    watch = Gauge()
+    try:
+        cut, notes = cut_for(machine, plan)
+        for draw in range(plan.draws):
+            if plan.draws > 1:
+                plan.progress("draws", draw, plan.draws)
+            seed = plan.seed + draw
+            watch = Gauge(plan.samples, plan.climbed if draw == 0 else frozenset(), plan.pairs, seed)
+            told = Told(watch, plan.progress, len(machine.leaves) + 2 * len(machine.calls))
+            sweep(machine, cotangents(machine, seed), told, cuts=cut, seed=seed, points=watch.climbed)
+            told.over()
+            found.append(watch.read())
+    except NotImplementedError as error:
+        raise ProbeError(f"the graph cannot be run: {error}", "the forecast and the bounds stand without it") from error
+    except KeyboardInterrupt:
+        return (found or [watch.read()]), notes, True
+    return found, notes, False
 
 
-def footprint(machine: Machine) -> int:
-    """Bytes of all floating values of one run: what a backward pass keeps, at most."""
-    return sum(prod(node.shape) * dtype_of(node.dtype).itemsize for node in machine.calls if node.is_float)
+def sized(machine: Machine, plan: Plan) -> Sizes:
+    """The sizes of values and gradients in one sweep with the plan's seed and memory, without gains."""
+    watch = Gauge()
+    sweep(machine, cotangents(machine, plan.seed), watch, cuts=cut_for(machine, plan)[0], seed=plan.seed)
+    return watch.read()
 
 
-def segments(machine: Machine, memory: int | None) -> int:
-    """Into how many parts the graph is run: one if it fits, else about the root of its calls, which keeps least."""
-    if memory is None or footprint(machine) <= memory:
-        return 1
-    return max(2, round(sqrt(len(machine.calls))))
+def cut_for(machine: Machine, plan: Plan) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Where the graph is cut to stay within the plan's memory, and what is to be said of it."""
+    if plan.memory is None:
+        return (), ()
+    cut = fitting(costs_of(machine, samples=plan.samples, seed=plan.seed), int(plan.memory * (1.0 - KERNELS)))
+    segments, most = len(cut.places) + 1, in_words(int(cut.peak / (1.0 - KERNELS)))
+    if cut.peak > (1.0 - KERNELS) * plan.memory:
+        way = f"the best way to run it, in {segments} segments," if cut.places else "the run"
+        return cut.places, (f"--probe-memory {in_words(plan.memory)} is too little: {way} takes about {most}",)
+    return cut.places, (f"run in {segments} segments, which take about {most}, to stay within --probe-memory",) if cut.places else ()
+
+
+KERNELS = 0.1
+"""Of what a run takes, the part that torch's kernels need for themselves: up to 0.08 were measured (``tests/benchmarks/probe.md``)."""
+
+
+def in_words(size: int) -> str:
+    """Bytes in the largest unit that leaves one before the point."""
+    for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size >= 1 << shift:
+            return f"{float(f'{size / (1 << shift):.3g}'):g} {unit}"
+    return f"{size} bytes"
 
 
 # summing up -------------------------------------------------------------------------------------------------------------
@@ -90,11 +159,12 @@ def node_measured(found: Sequence[Sizes]) -> Mapping[str, NodeMeasured]:
     result = {}
     for name in found[0].values:
         sizes = [run.values[name] for run in found]
+        extents = [run.extents[name] for run in found]
         gradients = [run.gradients[name].rms for run in found if name in run.gradients]
         result[name] = NodeMeasured(
             rms=spread([one.rms for one in sizes]),
-            largest=log(max(max(abs(one.least), abs(one.most)) for one in sizes)),
-            zeros=sum(one.zeros for one in sizes) / len(sizes),
+            largest=log(max(max(abs(one.least), abs(one.most)) for one in extents)),
+            zeros=sum(one.zeros for one in extents) / len(extents),
             gradient=spread(gradients) if gradients else None,
             gains=_gains(name, found),
         )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from netaudit.errors import NetauditError
 from netaudit.graph import Graph
 from netaudit.intake.subject import Subject
@@ -68,8 +66,7 @@ def _measured(subject: Subject, seed: int, manner: Manner) -> Seeded:
         return Seeded(seed, subject.id, problem=str(error).splitlines()[0][:160])
     if run.partial:
         return Seeded(seed, subject.id, partial=True)
-    light = tuple(replace(one, _buffer=torch.empty(0)) for one in run.found)
-    return Seeded(seed, subject.id, light, outline(run.machine.graph))
+    return Seeded(seed, subject.id, tuple(run.found), outline(run.machine.graph))
 
 
 def outline(graph: Graph) -> tuple[str, ...]:

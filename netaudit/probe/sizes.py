@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite, log10, sqrt
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from netaudit.graph import Node
-from netaudit.probe.linear import Largest, largest_gain, noise
-from netaudit.probe.machine import Local
+from netaudit.probe.calls import Local, Point
+from netaudit.probe.linear import Largest, largest_gain, signs
 
 TINY, HUGE = 1e-12, 1e18
-"""Norms outside are computed again in float64: the squares of float32 entries would leave its range."""
+"""Norms outside are computed again from scaled entries: the squares of float32 entries would leave its range."""
 
 
 def log(value: float) -> float:
@@ -24,24 +26,15 @@ def log(value: float) -> float:
     return log10(value) if value > 0.0 else -inf
 
 
-def norm(x: Tensor) -> float:
-    """The l2 norm of all entries, whatever their size."""
-    if not x.numel():
-        return 0.0
-    real = torch.view_as_real(x) if x.is_complex() else x
-    found = float(torch.linalg.vector_norm(real, dtype=torch.float32 if real.element_size() < 4 else None))
-    return found if TINY < found < HUGE else float(torch.linalg.vector_norm(real.double()))
+# what was seen ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The entries of a tensor: their l2 norm, count, least and largest, and the share that is exactly zero."""
+    """The entries of a tensor: their l2 norm, which is finite exactly if they are, and their count."""
 
     norm: float
     count: int
-    least: float
-    most: float
-    zeros: float
 
     @property
     def rms(self) -> float:
@@ -51,17 +44,16 @@ class Size:
     @property
     def is_finite(self) -> bool:
         """Whether every entry is."""
-        return isfinite(self.least) and isfinite(self.most) and isfinite(self.norm)
+        return isfinite(self.norm)
 
 
-def size(x: Tensor) -> Size:
-    """The size of a tensor of real or complex numbers."""
-    if not x.numel():
-        return Size(0.0, 0, 0.0, 0.0, 0.0)
-    real = torch.view_as_real(x) if x.is_complex() else x
-    least, most = torch.aminmax(real)
-    zeros = 1.0 - int(torch.count_nonzero(real)) / real.numel()
-    return Size(norm(x), x.numel(), float(least), float(most), zeros)
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The least and the largest entry of a tensor, and the share of those that are exactly zero."""
+
+    least: float
+    most: float
+    zeros: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,83 +65,199 @@ class Pulls:
     outputs: int
 
 
-STRIDE = 977
-"""Between the places where two calls take their random numbers from the one buffer: each call's draws are normal, calls share some."""
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What was seen of one run, by node: sizes of values and of cotangents, gains by operand.
+
+    ``wrong_gradient`` are the calls whose backward made something that is not finite of a cotangent that is.
+    """
+
+    values: Mapping[str, Size] = field(default_factory=dict)
+    extents: Mapping[str, Extent] = field(default_factory=dict)
+    gradients: Mapping[str, Size] = field(default_factory=dict)
+    pulls: Mapping[str, Mapping[str, Pulls]] = field(default_factory=dict)
+    largest: Mapping[str, Mapping[str, Largest]] = field(default_factory=dict)
+    wrong_gradient: tuple[str, ...] = ()
+
+
+# norms ------------------------------------------------------------------------------------------------------------------
+
+Number: TypeAlias = Tensor | float
+"""A number, or a tensor of one entry that a device may still be at work on."""
+
+
+def norm(x: Tensor) -> float:
+    """The l2 norm of all entries, whatever their size; finite exactly if they are."""
+    return _product(*(float(number) for number in _factors(x)))
+
+
+def is_far(x: Tensor) -> bool:
+    """Whether to look at a number of a tensor is to wait for all that its device was asked to do before."""
+    return x.device.type != "cpu"
+
+
+def _factors(x: Tensor) -> tuple[Number, Number]:
+    """Two numbers whose product is the l2 norm. One pass over the entries where a first result can be looked at, else always scaled."""
+    real = _entries(x)
+    if not real.numel():
+        return 0.0, 0.0
+    kind = torch.float32 if real.element_size() < 4 else None
+    if not is_far(real):
+        found = float(torch.linalg.vector_norm(real, dtype=kind))
+        if TINY < found < HUGE:
+            return 1.0, found
+    top = torch.linalg.vector_norm(real, inf)
+    return top, torch.linalg.vector_norm(real.to(kind or real.dtype) / top)
+
+
+def _entries(x: Tensor) -> Tensor:
+    """All real numbers of a tensor, in a row as they lie in memory: no copy, however its axes are permuted."""
+    real = torch.view_as_real(x) if x.is_complex() else x
+    return real.permute(sorted(range(real.ndim), key=lambda axis: -real.stride()[axis])).flatten()
+
+
+def _product(top: float, unit: float) -> float:
+    """The norm from its factors: entries that are all zero were divided by zero, and the norm of finite ones is finite."""
+    if top == 0.0:
+        return 0.0
+    return min(top * unit, torch.finfo(torch.float64).max) if isfinite(top) else top
+
+
+PIECE = 1 << 18
+"""Entries whose zeros are counted at once: what is written meanwhile stays in the cache."""
+
+
+def _zeros(real: Tensor) -> Number:
+    """How many entries are exactly zero. On a CPU torch counts ten times slower than it adds floats."""
+    if is_far(real):
+        return (real == 0).sum()
+    pieces = torch.split(real, PIECE)
+    return sum(float(torch.eq(piece, 0, out=torch.empty(piece.shape)).sum()) for piece in pieces)
+
+
+class Numbers:
+    """Numbers that were measured, each known by its place; those that are far are read when all are asked for."""
+
+    def __init__(self) -> None:
+        self._held: list[Number] = []
+
+    def add(self, *numbers: Number) -> int:
+        """Keep numbers; the place of the first."""
+        self._held += [n if isinstance(n, Tensor) and is_far(n) else float(n) for n in numbers]
+        return len(self._held) - len(numbers)
+
+    def read(self) -> Sequence[float]:
+        """All of them, by one transfer for each kind of number."""
+        kinds = {n.dtype for n in self._held if isinstance(n, Tensor)}
+        found = list(self._held)
+        for kind in kinds:
+            places = [i for i, n in enumerate(self._held) if isinstance(n, Tensor) and n.dtype == kind]
+            read = torch.stack([n for n in self._held if isinstance(n, Tensor) and n.dtype == kind]).tolist()
+            for place, number in zip(places, read, strict=True):
+                found[place] = float(number)
+        return [float(n) for n in found]
+
+
+# the watch --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
-class Sizes:
+class Gauge:
     """Watches a sweep. ``samples`` random cotangents are pulled through each call; ``climbed`` calls have their largest gain sought.
 
-    ``wrong`` are the calls, forward, and ``wrong_gradient`` those, backward, whose result is not finite although all that
-    they were given is.
+    A tensor is passed over once, for what is read of it: a part that is the whole cotangent of its operand is not measured again.
     """
 
     samples: int = 0
     climbed: frozenset[str] = frozenset()
     pairs: int = 20
     seed: int = 0
-    values: dict[str, Size] = field(default_factory=dict)
-    gradients: dict[str, Size] = field(default_factory=dict)
-    pulls: dict[str, Mapping[str, Pulls]] = field(default_factory=dict)
-    largest: dict[str, Mapping[str, Largest]] = field(default_factory=dict)
-    wrong: list[str] = field(default_factory=list)
-    wrong_gradient: list[str] = field(default_factory=list)
-    _buffer: Tensor = field(default_factory=lambda: torch.empty(0))
+    _numbers: Numbers = field(default_factory=Numbers)
+    _values: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _gradients: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _parts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    _sent: dict[str, tuple[weakref.ref[Tensor], int]] = field(default_factory=dict)
+    _pulls: dict[str, tuple[Mapping[str, tuple[int, ...]], int]] = field(default_factory=dict)
+    _largest: dict[str, Mapping[str, Largest]] = field(default_factory=dict)
 
     def value(self, node: Node, value: Tensor) -> None:
-        """Keep the size of a floating value."""
+        """Measure a floating value: norm, extremes, zeros."""
         if not (value.is_floating_point() or value.is_complex()):
             return
-        self.values[node.name] = found = size(value)
-        given = (self.values[name] for name in node.inputs if name in self.values)
-        if not found.is_finite and all(one.is_finite for one in given):
-            self.wrong.append(node.name)
+        entries = _entries(value)
+        extremes: tuple[Number, Number] = torch.aminmax(entries) if value.numel() else (0.0, 0.0)
+        place = self._numbers.add(*_factors(entries), *extremes, _zeros(entries))
+        self._values[node.name] = (place, value.numel())
 
     def cotangent(self, node: Node, cotangent: Tensor) -> None:
-        """Keep the size of a cotangent."""
-        self.gradients[node.name] = size(cotangent)
+        """Measure a cotangent, unless it is a part that was measured."""
+        sent = self._sent.pop(node.name, None)
+        place = sent[1] if sent is not None and sent[0]() is cotangent else self._numbers.add(*_factors(cotangent))
+        self._gradients[node.name] = (place, cotangent.numel())
 
     def pulled(self, local: Local, parts: Mapping[str, Tensor]) -> None:
-        """Look at the call's Jacobian: where it breaks, and what it does to random cotangents."""
-        name = local.node.name
-        if self.gradients[name].is_finite and not all(isfinite(norm(part)) for part in parts.values()):
-            self.wrong_gradient.append(name)
-        if not local.output.is_floating_point():
+        """Measure what a call made of its cotangent: it may break here."""
+        places = {name: self._numbers.add(*_factors(part)) for name, part in parts.items()}
+        self._parts[local.node.name] = tuple(places.values())
+        self._sent |= {name: (weakref.ref(part), places[name]) for name, part in parts.items()}
+
+    def left(self, local: Local) -> None:
+        """Look at the call's Jacobian: what it does to random cotangents, and to the one that it does most to."""
+        if not local.example.is_floating_point():
             return
-        if self.samples:
-            self.pulls[name] = self._pulled(local)
-        if name in self.climbed:
-            real = [operand for operand, value in local.operands.items() if value.is_floating_point()]
-            self.largest[name] = {one: gain for one in real if (gain := self._climbed(local, one)) is not None}
+        if self.samples and local.example.numel():
+            self._pulls[local.node.name] = (self._sampled(local), local.example.numel())
+        if local.point is not None and local.node.name in self.climbed:
+            real = [one for one in local.point.carrying if local.point.values[one].is_floating_point()]
+            self._largest[local.node.name] = {one: gain for one in real if (gain := self._climbed(local.point, one)) is not None}
 
-    def _pulled(self, local: Local) -> Mapping[str, Pulls]:
-        found: dict[str, list[tuple[float, float]]] = {}
+    def _sampled(self, local: Local) -> Mapping[str, tuple[int, ...]]:
+        found: dict[str, tuple[int, ...]] = {}
         for draw in range(self.samples):
-            u = self._noise(local.output, len(self.pulls) * self.samples + draw)
-            length = norm(u)
+            u = signs(local.example, self.seed, len(self._pulls) * self.samples + draw)
             for name, part in local.pulled(u).items():
-                found.setdefault(name, []).append((norm(part), length))
-        outputs = local.output.numel()
-        return {
-            name: Pulls(tuple(p * p * outputs / (u * u) for p, u in pairs), max(p / u for p, u in pairs), outputs)
-            for name, pairs in found.items()
-            if outputs
-        }
+                found[name] = (*found.get(name, ()), self._numbers.add(*_factors(part)))
+        return found
 
-    def _climbed(self, local: Local, operand: str) -> Largest | None:
+    def _climbed(self, point: Point, operand: str) -> Largest | None:
         """The largest gain for an operand; None where torch has no second derivative."""
         try:
-            return largest_gain(local.jacobian(operand), pairs=self.pairs, seed=self.seed)
+            return largest_gain(point.jacobian(operand), pairs=self.pairs, seed=self.seed)
         except RuntimeError as error:
             if "is not implemented" not in str(error) and not isinstance(error, NotImplementedError):
                 raise
             return None
 
-    def _noise(self, like: Tensor, draw: int) -> Tensor:
-        """Normal numbers from one buffer: drawing them anew for every call would cost as much as running the model."""
-        wanted = like.numel() + STRIDE
-        if self._buffer.numel() < wanted or (self._buffer.dtype, self._buffer.device) != (like.dtype, like.device):
-            self._buffer = noise(like.new_empty(wanted + wanted // 2), self.seed)
-        start = draw * STRIDE % (self._buffer.numel() - like.numel())
-        return self._buffer[start : start + like.numel()].view(like.shape)
+    def read(self) -> Sizes:
+        """What was seen so far."""
+        numbers = self._numbers.read()
+
+        def at(place: int) -> float:
+            return _product(numbers[place], numbers[place + 1])
+
+        values = {name: Size(at(place), count) for name, (place, count) in self._values.items()}
+        gradients = {name: Size(at(place), count) for name, (place, count) in self._gradients.items()}
+        return Sizes(
+            values,
+            {name: _extent(numbers[place + 2 : place + 5], count) for name, (place, count) in self._values.items()},
+            gradients,
+            {
+                name: {operand: _pulls([at(place) for place in places], outputs) for operand, places in found.items()}
+                for name, (found, outputs) in self._pulls.items()
+            },
+            dict(self._largest),
+            tuple(
+                name
+                for name, places in self._parts.items()
+                if gradients[name].is_finite and not all(isfinite(at(place)) for place in places)
+            ),
+        )
+
+
+def _extent(numbers: Sequence[float], count: int) -> Extent:
+    least, most, zeros = numbers
+    return Extent(least, most, zeros / max(count, 1))
+
+
+def _pulls(norms: Sequence[float], outputs: int) -> Pulls:
+    return Pulls(tuple(p * p for p in norms), max(norms) / sqrt(outputs), outputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from netaudit.check import Check
@@ -11,6 +12,7 @@ from netaudit.finding import SEVERITIES, Finding, Remedy, Report, TargetReport
 from netaudit.graph import Site
 from netaudit.pack import installed
 
+from .claimed import verdict as probed
 from .numbers import evidence
 
 
@@ -56,11 +58,13 @@ def headline(finding: Finding) -> str:
 
 
 def reasons(finding: Finding) -> Iterator[str]:
-    """Why, line by line: the labelled numbers, then the reason."""
+    """Why, line by line: the labelled numbers, then the reason, then what a probe says of it."""
     known = evidence(finding.evidence)
     if known:
         yield known + (f" ({finding.evidence.assumptions})" if finding.evidence.assumptions else "")
     yield from (line for line in finding.reason.splitlines() if line.strip())
+    if finding.verdict is not None:
+        yield f"probe: {probed(finding)}"
 
 
 def advice(remedy: Remedy) -> str:
@@ -86,6 +90,28 @@ def unchecked(target: TargetReport, report: Report) -> tuple[str, ...]:
         missing.append(f"no forecast for {covered.params - covered.forecast} parameters, whose gradients no rule has judged")
     what = "; ".join(missing) or f"{covered.ruled} of {covered.nodes} calls have a transfer"
     return (*target.problems, f"{what} (--min-coverage {report.min_coverage:g})")
+
+
+def accepted(target: TargetReport, report: Report) -> str:
+    """How many findings of a target are there and do not count, and why; empty when there are none."""
+    known = sum(not finding.counts for finding in target.findings)
+    return f"{known} {known_from(report)}" if known else ""
+
+
+def known_from(report: Report) -> str:
+    """Where the findings that do not count are known from."""
+    return "in the baseline" if report.since is None else "known before"
+
+
+def compared(report: Report) -> tuple[str, ...]:
+    """What findings were compared with, beside a baseline, and what came of it; then what could not be compared."""
+    since = report.since
+    if since is None:
+        return ()
+    told = Counter(finding.baseline for finding in report.findings)
+    numbers = [("new", told["new"]), ("worse", told["worse"]), ("known before", told["unchanged"]), ("gone", since.gone)]
+    said = ", ".join(f"{n} {word}" for word, n in numbers if n)
+    return f"since {since.what}: {said or 'nothing found, then or now'}", *since.notes
 
 
 def verdict(target: TargetReport, report: Report) -> str:

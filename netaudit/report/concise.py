@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from netaudit.finding import Finding, Report
 
-from .common import fold, headline, site, unchecked
+from .common import compared, fold, headline, site, unchecked
 from .style import Style
 
 
@@ -12,6 +12,7 @@ def render(report: Report, style: Style) -> str:
     """``file:line: CODE severity module: message``, then one line per target that was not wholly checked."""
     lines = [_line(finding) for finding in report.counted]
     lines += [f"{t.id}: incomplete: {fold(sentence)}" for t in report.targets for sentence in unchecked(t, report)]
+    lines += map(fold, compared(report)[style.quiet :])
     lines += [f"unused override {override}" for override in (() if style.quiet else report.idle_overrides)]
     return "\n".join(lines) + "\n" if lines else ""
 

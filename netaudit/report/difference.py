@@ -77,7 +77,7 @@ def _ending(difference: Difference) -> Iterator[str]:
     same = sum(pair.change == "same" for pair in difference.pairs)
     before, after = difference.before, difference.after
     nodes, params = after.nodes - before.nodes, after.parameters - before.parameters
-    changed = f" · calls {nodes:+,} · parameter entries {params:+,}" if nodes or params else ""
+    changed = "".join(f" · {what} {change:+,}" for what, change in (("calls", nodes), ("parameter entries", params)) if change)
     yield f"same     {same}{changed}"
     if difference.incomplete:
         yield "not everything was checked in the second report: what it does not find may be there all the same"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from .schema import SCHEMA_VERSION, FindingModel, Input, Model, ReportModel, Run, Size, Summary, SuppressedModel, TargetHead, Tool
+from .sweep_schema import SWEEP_VERSION, SweepModel
 
 # netaudit forecast ------------------------------------------------------------------------------------------------------
 
@@ -212,6 +213,7 @@ KINDS: Mapping[str, Kind] = {
     "jsonl": Kind("`netaudit check -o jsonl`: of each line", SCHEMA_VERSION, Line),
     "forecast": Kind("`netaudit forecast -o json`", "1.0", ForecastModel | Forecasts),
     "certificate": Kind("`netaudit certify -o json`", "1.0", CertifiedModel | Certificates),
+    "sweep": Kind("`netaudit probe --sweep -o json`", SWEEP_VERSION, SweepModel),
     "baseline": Kind("`netaudit baseline create`", "1", BaselineModel),
 }
 

@@ -37,7 +37,7 @@ class _Annotation:
 def render(report: Report, style: Style) -> str:
     """What was not checked, then findings; a plain line says how many are left out."""
     del style
-    said = [*_incomplete(report), *map(_annotation, worst_first(report.counted))]
+    said = [*_incomplete(report), *_apart(report), *map(_annotation, worst_first(report.counted))]
     kept: list[_Annotation] = []
     left = 0
     for one in said:
@@ -55,6 +55,12 @@ def _incomplete(report: Report) -> Iterator[_Annotation]:
     for target in report.incomplete:
         for sentence in unchecked(target, report):
             yield _Annotation("error", "netaudit: not wholly checked", f"{target.id}: {sentence}")
+
+
+def _apart(report: Report) -> Iterator[_Annotation]:
+    """What could not be compared with an earlier state, so that all of it counts."""
+    for note in report.since.notes if report.since is not None else ():
+        yield _Annotation("notice", "netaudit: not compared", note)
 
 
 def _annotation(finding: Finding) -> _Annotation:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Literal, TypeAlias
 
-from netaudit.finding import Coverage, Evidence, Finding, NodeRow, ParamRow, Report, Step, Suppressed, TargetReport
+from netaudit.finding import Coverage, Evidence, Finding, NodeRow, ParamRow, Report, Since, Step, Suppressed, TargetReport
 from netaudit.graph import Site
 from netaudit.training import Training
 
@@ -13,6 +13,9 @@ from . import measured as probe
 from . import schema
 from .numbers import outward, size_model
 from .style import Style
+
+Kind: TypeAlias = Literal["proved", "forecast", "measured"]
+KINDS: tuple[Kind, ...] = ("proved", "forecast", "measured")
 
 
 def render(report: Report, style: Style) -> str:
@@ -26,7 +29,13 @@ def model(report: Report) -> schema.ReportModel:
     status: Literal["clean", "findings", "incomplete"] = "incomplete" if report.incomplete else "findings" if report.counted else "clean"
     return schema.ReportModel(
         tool=schema.Tool(version=report.version, torch=report.torch, packs=list(report.packs)),
-        run=schema.Run(status=status, seed=report.seed, min_coverage=report.min_coverage, unused_overrides=list(report.idle_overrides)),
+        run=schema.Run(
+            status=status,
+            seed=report.seed,
+            min_coverage=report.min_coverage,
+            unused_overrides=list(report.idle_overrides),
+            since=_since(report.since),
+        ),
         summary=schema.Summary(
             error=report.count("error"),
             warning=report.count("warning"),
@@ -37,6 +46,10 @@ def model(report: Report) -> schema.ReportModel:
         findings=[_finding(f) for f in report.findings],
         targets=[_target(t) for t in sorted(report.targets, key=lambda t: t.id)],
     )
+
+
+def _since(since: Since | None) -> schema.SinceModel | None:
+    return None if since is None else schema.SinceModel(what=since.what, gone=since.gone, notes=list(since.notes))
 
 
 def _site(site: Site | None) -> schema.Location | None:
@@ -50,6 +63,7 @@ def _evidence(known: Evidence) -> schema.EvidenceModel:
         proved=outward(known.proved, "proved"),
         forecast=outward(known.forecast, "forecast"),
         measured=outward(known.measured, "measured"),
+        zero=_zero(known),
         assumptions=known.assumptions,
     )
 
@@ -61,6 +75,22 @@ def _step(step: Step) -> schema.StepModel:
         proved=outward(step.proved, "proved"),
         forecast=outward(step.forecast, "forecast"),
         measured=outward(step.measured, "measured"),
+        zero=_zero(step),
+    )
+
+
+def _zero(sizes: Evidence | Step) -> list[Kind]:
+    """The kinds of a size that are exactly zero: their logarithm is no number."""
+    return [kind for kind in KINDS if getattr(sizes, kind) == float("-inf")]
+
+
+def _claim(finding: Finding) -> schema.ClaimModel | None:
+    claim = finding.claim
+    if claim is None:
+        return None
+    limit, seen = outward(claim.limit, "forecast"), outward(finding.seen, "measured")
+    return schema.ClaimModel(
+        quantity=claim.quantity, subjects=list(claim.subjects), over=list(claim.over), side=claim.side, limit=limit, measured=seen
     )
 
 
@@ -72,6 +102,7 @@ def _finding(finding: Finding) -> schema.FindingModel:
         fingerprint=finding.fingerprint,
         target=finding.target,
         module=finding.module,
+        key=finding.key,
         message=finding.message,
         reason=finding.reason,
         defined_at=_site(finding.where.created),
@@ -81,6 +112,7 @@ def _finding(finding: Finding) -> schema.FindingModel:
         help=[schema.HelpModel(text=h.text, outcome=h.outcome, resolves=h.resolves) for h in finding.help],
         also=list(finding.siblings),
         verdict=finding.verdict,
+        claim=_claim(finding),
         baseline=finding.baseline,
     )
 
@@ -99,6 +131,7 @@ def _target(target: TargetReport) -> schema.TargetModel:
         notes=list(target.notes),
         problems=list(target.problems),
         suppressed=[_suppressed(s) for s in target.suppressed],
+        spent=[schema.SpentModel(file=file, key=key) for file, key in sorted(target.spent)],
         coverage=_coverage(target.coverage),
         heads=list(target.heads),
         nodes=[_node(n, probe.node(target.measured, n.id)) for n in target.nodes],
@@ -116,6 +149,8 @@ def _suppressed(gone: Suppressed) -> schema.SuppressedModel:
         fingerprint=finding.fingerprint,
         module=finding.module,
         message=finding.message,
+        defined_at=_site(gone.finding.where.created),
+        called_at=_site(gone.finding.where.called),
         by=gone.by,
         reason=gone.reason,
         at=_site(gone.site),
@@ -131,7 +166,13 @@ def _training(training: Training) -> schema.TrainingModel:
             for o in training.optimizers
         ],
         steps=training.steps,
+        clip=training.clip,
+        clip_value=training.clip_value,
+        accumulation=training.accumulation,
+        batch_size=training.batch_size,
         precision=training.precision,
+        scaler=training.scaler,
+        ema=training.ema,
         notes=list(training.notes),
     )
 
@@ -143,6 +184,7 @@ def _coverage(coverage: Coverage) -> schema.Covered:
         unknown=dict(coverage.unknown),
         parameters=coverage.params,
         forecast=coverage.forecast,
+        broken=coverage.broken,
     )
 
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from netaudit.finding import Finding, Report, Suppressed, TargetReport
 
-from .common import advice, fold, headline, reasons, site, unchecked, worst_first
+from .common import advice, fold, headline, known_from, reasons, site, unchecked, worst_first
 from .style import Style
 
 _FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -24,7 +24,7 @@ def render(report: Report, style: Style) -> str:
 
 
 def _suite(target: TargetReport, report: Report, style: Style) -> ET.Element:
-    cases = [_whole(target, report), *(_case(finding) for finding in worst_first(target.findings))]
+    cases = [_whole(target, report), *(_case(finding, report) for finding in worst_first(target.findings))]
     cases += [] if style.quiet else [_skipped(gone) for gone in target.suppressed]
     counts = {kind: str(sum(case.find(tag) is not None for case in cases)) for kind, tag in _TAGS.items()}
     suite = ET.Element("testsuite", {"name": _clean(target.id), "tests": str(len(cases)), **counts})
@@ -47,10 +47,11 @@ def _whole(target: TargetReport, report: Report) -> ET.Element:
     return case
 
 
-def _case(finding: Finding) -> ET.Element:
+def _case(finding: Finding, report: Report) -> ET.Element:
     case = _named(finding)
     if not finding.counts:
-        ET.SubElement(case, "skipped", {"message": "accepted by the baseline"}).text = _clean(f"{finding.severity}: {headline(finding)}")
+        why = "accepted by the baseline" if report.since is None else known_from(report)
+        ET.SubElement(case, "skipped", {"message": why}).text = _clean(f"{finding.severity}: {headline(finding)}")
         return case
     text = "\n".join([*reasons(finding), *map(advice, finding.help)])
     if finding.severity == "info":

@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from netaudit.finding import Finding, Report, Step
 
-from .common import advice, counts, fold, reasons, site, unchecked, verdict, worst_first
+from .common import accepted, advice, compared, counts, fold, reasons, site, unchecked, verdict, worst_first
 from .numbers import at_most, short
 from .style import Style
 
@@ -33,6 +33,7 @@ def render(report: Report, style: Style) -> str:
     findings = worst_first(report.counted)
     room = sys.maxsize if style.full else LIMIT - ROOM
     missing = [f"- **not wholly checked**: {inline(f'{t.id}: {sentence}')}" for t in report.targets for sentence in unchecked(t, report)]
+    missing += [f"- {inline(line)}" for line in compared(report)[style.quiet :]]
     parts = [f"### netaudit: {_title(report)}", *_lines(missing, room // 4)]
     parts += _rows(("severity", "rule", "where", "what"), [_row(f) for f in findings], room // 4, "findings")
     ending = [] if style.quiet else [*_rows(("target", "verdict", "checked"), list(_targets(report)), room // 4, "targets")]
@@ -85,8 +86,7 @@ def _targets(report: Report) -> Iterator[tuple[str, ...]]:
     for target in report.targets:
         c = target.coverage
         gone = f"; {len(target.suppressed)} suppressed" if target.suppressed else ""
-        accepted = sum(not finding.counts for finding in target.findings)
-        gone += f"; {accepted} in the baseline" if accepted else ""
+        gone += f"; {known}" if (known := accepted(target, report)) else ""
         covered = f"{c.ruled} of {c.nodes} calls, {c.forecast} of {c.params} parameters" if c.nodes else "nothing"
         yield inline(target.id), verdict(target, report) + gone, covered
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from netaudit.measured import Calibration, Measured, Spread
+from math import isfinite
+
+from netaudit.measured import Calibration, Measured, Spread, Study
 
 from . import schema
-from .numbers import outward
+from .numbers import cell, outward
 
 
 def node(found: Measured | None, name: str) -> schema.NodeMeasuredModel | None:
@@ -16,7 +18,7 @@ def node(found: Measured | None, name: str) -> schema.NodeMeasuredModel | None:
     gains = {
         operand: schema.GainModel(
             typical=outward(gain.typical, "measured"),
-            error=round(gain.error, 4),
+            error=_known(gain.error),
             largest=outward(gain.largest, "measured"),
             pairs=gain.pairs,
             converged=gain.converged,
@@ -53,13 +55,19 @@ def summary(found: Measured | None) -> schema.ProbeModel | None:
         violations=list(found.violations),
         values=_calibration(found.values),
         gradients=_calibration(found.gradients),
-        studies=[
-            schema.StudyModel(name=s.name, title=s.title, columns=list(s.columns), rows=[list(row) for row in s.rows], says=s.says)
-            for s in found.studies
-        ],
+        studies=[_study(one) for one in found.studies],
         notes=list(found.notes),
         partial=found.partial,
     )
+
+
+def _study(one: Study) -> schema.StudyModel:
+    rows = [list(map(cell, one.columns, row)) for row in one.rows]
+    return schema.StudyModel(name=one.name, title=one.title, columns=list(one.columns), rows=rows, says=one.says)
+
+
+def _known(value: float) -> float | None:
+    return round(value, 4) if isfinite(value) else None
 
 
 def _spread(one: Spread) -> schema.SpreadModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, floor, inf, isfinite, isinf
+from math import ceil, floor, inf, isfinite, isinf, isnan
 from math import log10 as _log10
 
 from netaudit.finding import Evidence, Magnitude, Status
@@ -21,6 +21,34 @@ def short(log10: float | None) -> str:
         return f"10^{log10:.0f}"
     value = 10.0**log10
     return f"{value:.2g}" if -2 <= log10 < 4 else f"{value:.1e}"
+
+
+def size(log10: float | None) -> str:
+    """``short``, with a word for NaN and infinity: a measured size that is not finite."""
+    return "not finite" if log10 is not None and (isnan(log10) or log10 == inf) else short(log10)
+
+
+def cell(column: str, value: str | float | None, digits: int = 6) -> str | float | None:
+    """A cell of a study: a number with the digits that matter, a word where it is none.
+
+    Below ``>=`` it is rounded down and below ``<=`` up, so that a bound stays one. A -inf below a ``log10`` is exactly zero.
+    """
+    if not isinstance(value, float):
+        return value
+    if isfinite(value):
+        return _towards(value, -inf if column.endswith(">=") else inf if column.endswith("<=") else None, digits)
+    if isnan(value):
+        return "not finite"
+    return "infinite" if value > 0 else "zero" if "log10" in column else "-infinite"
+
+
+def _towards(value: float, end: float | None, digits: int) -> float:
+    """The number with so many digits: the nearest such, or the next one towards an end."""
+    nearest = float(f"{value:.{digits}g}")
+    if end is None or nearest == value or (nearest > value) == (end > 0):
+        return nearest
+    step = 10.0 ** (floor(_log10(abs(value))) - digits + 1)
+    return float(f"{nearest + (step if end > 0 else -step):.{digits}g}")
 
 
 def at_most(log10: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isfinite, isnan
+from dataclasses import replace
 
 from tabulate import tabulate
 
@@ -11,11 +11,14 @@ from netaudit.finding import Finding, NodeRow, ParamRow, TargetReport
 from netaudit.measured import Measured, Spread, Study
 
 from .agreement import agreement
-from .numbers import magnitude, short
+from .claimed import verdict
+from .numbers import cell, magnitude, size
 from .plain import abridged
 
 SHOWN = 40
 """Rows of a table without ``--full``."""
+DIGITS = 4
+"""Significant digits in the table of a study."""
 
 
 def text(target: TargetReport, *, full: bool) -> str:
@@ -35,15 +38,17 @@ def _lines(target: TargetReport, *, full: bool) -> Iterator[str]:
             2,
             full,
         )
-        yield ""
         params = [_param(row, found) for row in target.params if row.name in found.params]
-        yield _table(params, ("parameter", "grad forecast", "measured", "S forecast", "measured"), 1, full)
+        if params:
+            yield ""
+            yield _table(params, ("parameter", "grad forecast", "measured", "S forecast", "measured"), 1, full)
         for study in found.studies:
             yield ""
             yield _study(study)
     yield ""
     yield from (_verdict(f) for f in target.findings)
-    yield from agreement(target, found) if found is not None else ("nothing was measured",)
+    # what the studies say stands below their tables already
+    yield from agreement(target, replace(found, studies=())) if found is not None else ("nothing was measured",)
     yield from (f"incomplete: {problem}" for problem in target.problems)
 
 
@@ -55,7 +60,7 @@ def _table(rows: list[tuple[str, ...]], headers: tuple[str, ...], texts: int, fu
 def _node(row: NodeRow, found: Measured) -> tuple[str, ...]:
     one = found.nodes[row.id]
     gain = next(iter(one.gains.values()), None)
-    largest = "" if gain is None or gain.largest is None else short(gain.largest) + ("" if gain.converged else " ...")
+    largest = "" if gain is None or gain.largest is None else size(gain.largest) + ("" if gain.converged else " ...")
     return (
         row.module,
         row.op.removeprefix("aten."),
@@ -63,7 +68,7 @@ def _node(row: NodeRow, found: Measured) -> tuple[str, ...]:
         _spread(one.rms),
         magnitude(row.gradient),
         _spread(one.gradient),
-        "" if gain is None else _size(gain.typical),
+        "" if gain is None else size(gain.typical),
         largest,
         magnitude(row.lipschitz),
     )
@@ -78,20 +83,20 @@ def _spread(one: Spread | None) -> str:
     """The middle, and the ends where they differ by more than a tenth."""
     if one is None:
         return ""
-    return _size(one.middle) if not one.high - one.low > 0.04 else f"{_size(one.middle)} ({_size(one.low)}..{_size(one.high)})"
-
-
-def _size(log10: float) -> str:
-    return "not finite" if isnan(log10) else short(log10)
+    return size(one.middle) if not one.high - one.low > 0.04 else f"{size(one.middle)} ({size(one.low)}..{size(one.high)})"
 
 
 def _verdict(finding: Finding) -> str:
-    measured = finding.evidence.measured
-    number = f", {finding.evidence.quantity} = {short(measured)}" if measured is not None and isfinite(measured) else ""
-    return f"{finding.verdict or 'not probed'}: {finding.code} {finding.message}{number and f' (measured{number})'}"
+    said = verdict(finding).partition(": ")[2]
+    return f"{finding.verdict or 'not probed'}: {finding.code} {finding.message}" + (f"\n    {said}" if said else "")
 
 
 def _study(study: Study) -> str:
-    rows = [tuple("" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row) for row in study.rows]
+    rows = [tuple(map(_cell, study.columns, row)) for row in study.rows]
     body = tabulate(rows, headers=study.columns, tablefmt="simple", disable_numparse=True)
-    return f"{study.title}\n\n{body}" + (f"\n\n{study.says}" if study.says else "")
+    return f"{study.title}\n\n{body}" + (f"\n\n{study.says.replace('; ', chr(10))}" if study.says else "")
+
+
+def _cell(column: str, value: str | float | None) -> str:
+    known = cell(column, value, DIGITS)
+    return "" if known is None else f"{known:.{DIGITS}g}" if isinstance(known, float) else known

@@ -15,7 +15,7 @@ from netaudit.check import Check, sections
 from netaudit.finding import Baseline, Evidence, Finding, Report, Severity, Step, Suppressed, TargetReport
 from netaudit.graph import Site
 
-from .common import advice, reasons, rules, site, unchecked
+from .common import advice, compared, reasons, rules, site, unchecked
 from .numbers import evidence, outward
 from .style import Style
 
@@ -71,6 +71,7 @@ def _invocation(targets: Sequence[TargetReport], report: Report) -> Json:
     """What was not checked fails the invocation; notes and guesses do not."""
     said = [_notification("error", f"{t.id}: {sentence}") for t in targets for sentence in unchecked(t, report)]
     said += [_notification("note", f"{t.id}: {n}") for t in targets for n in (t.guess, *t.training.notes, *t.notes) if n]
+    said += [_notification("note", line) for line in compared(report)]
     return {"executionSuccessful": not any(t in report.incomplete for t in targets), "toolExecutionNotifications": said}
 
 

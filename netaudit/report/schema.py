@@ -41,6 +41,14 @@ class Tool(Model):
     packs: list[str] = Field(description="the packs whose rules and transfers were used")
 
 
+class SinceModel(Model):
+    """An earlier state of the project that findings are compared with."""
+
+    what: str = Field(description="the commit, in words")
+    gone: int = Field(description="how many of its findings there are no more")
+    notes: list[str] = Field(description="what could not be compared, so that all its findings count")
+
+
 class Run(Model):
     """How the run ended."""
 
@@ -50,6 +58,7 @@ class Run(Model):
     seed: int = Field(description="the seed of everything random")
     min_coverage: float = Field(description="share of the calls, and of the parameters, that has to be understood")
     unused_overrides: list[str] = Field(description="overrides of the configuration that suppressed nothing, and why")
+    since: SinceModel | None = Field(default=None, description="what the findings are compared with beside a baseline; null for nothing")
 
 
 class Input(Model):
@@ -68,6 +77,7 @@ class Covered(Model):
     unknown: dict[str, int] = Field(description="how often each op without a transfer occurs")
     parameters: int = Field(description="trainable parameters")
     forecast: int = Field(description="those whose gradient has a forecast")
+    broken: bool = Field(description="whether a parameter holds NaN, so that none can have a forecast, which a finding says")
 
 
 class SpreadModel(Model):
@@ -82,7 +92,7 @@ class GainModel(Model):
     """Measured gains of a call for one operand (log10): of random cotangents, and the largest that was found, a lower bound."""
 
     typical: float | None = Field(description="||J' u|| / ||u|| for random cotangents u: ||J||_F / sqrt(outputs)")
-    error: float = Field(description="relative standard error of typical")
+    error: float | None = Field(description="relative standard error of typical; null where that is not finite")
     largest: float | None = Field(description="a lower bound of ||J||_2 where the model was run; null where it was not sought")
     pairs: int = Field(description="products with the Jacobian and its transpose that this took")
     converged: bool = Field(description="whether the largest gain had stopped to grow")
@@ -120,7 +130,10 @@ class StudyModel(Model):
     name: str = Field(description="its name on the command line")
     title: str = Field(description="what was measured")
     columns: list[str] = Field(description="heads of the table")
-    rows: list[list[str | float | None]] = Field(description="cells of text or numbers; null is an empty cell")
+    rows: list[list[str | float | None]] = Field(
+        description="cells of text or numbers; null is an empty cell; what is no number is a word: 'not finite', 'infinite', "
+        "'-infinite', or 'zero' where a log10 is asked for"
+    )
     says: str = Field(description="what follows from it")
 
 
@@ -183,6 +196,7 @@ class StepModel(Model):
     proved: float | None = Field(description="at most this share, for every input")
     forecast: float | None = Field(description="the forecast share")
     measured: float | None = Field(description="the share seen by a probe")
+    zero: list[Literal["proved", "forecast", "measured"]] = Field(description="which of these are exactly zero, and null for that")
 
 
 class EvidenceModel(Model):
@@ -193,6 +207,7 @@ class EvidenceModel(Model):
     proved: float | None = Field(description="an upper bound, for every input")
     forecast: float | None = Field(description="holds under the assumptions")
     measured: float | None = Field(description="seen by a probe")
+    zero: list[Literal["proved", "forecast", "measured"]] = Field(description="which of these are exactly zero, and null for that")
     assumptions: str = Field(description="what the forecast assumes")
 
 
@@ -207,6 +222,17 @@ class HelpModel(Model):
     resolves: bool | None = Field(description="whether the finding disappears and no other takes its place")
 
 
+class ClaimModel(Model):
+    """What a measurement must show if a finding is right, and what it showed, as log10; null where that is 0, infinite or unknown."""
+
+    quantity: str = Field(description="what is read of the model")
+    subjects: list[str] = Field(description="parameters or calls that it is read of, the first one that of the message")
+    over: list[str] = Field(description="whose sizes are taken off")
+    side: Literal["above", "below"] = Field(description="on which side of the limit it is claimed to be")
+    limit: float | None = Field(description="the limit")
+    measured: float | None = Field(description="what a probe read; null without one")
+
+
 class FindingModel(Model):
     """One thing worth saying."""
 
@@ -216,6 +242,7 @@ class FindingModel(Model):
     fingerprint: str = Field(description="the same for the same finding in other runs: made without lines and values")
     target: str = Field(description="id of the target")
     module: str = Field(description="path of the module it is about; empty for the model")
+    key: str = Field(description="tells findings of one rule about one module apart")
     message: str = Field(description="what is wrong")
     reason: str = Field(description="why it is thought so, in lines")
     defined_at: Location | None = Field(description="the line that builds the module")
@@ -227,6 +254,7 @@ class FindingModel(Model):
     verdict: Literal["confirmed", "not reproduced", "not probed"] | None = Field(
         None, description="what a probe said of it; null without one"
     )
+    claim: ClaimModel | None = Field(default=None, description="what a probe can test of it; null where there is nothing")
     baseline: Literal["", "new", "unchanged", "worse"] = Field(description="against the baseline; empty when none is applied")
 
 
@@ -239,9 +267,18 @@ class SuppressedModel(Model):
     fingerprint: str = Field(description="as of a finding")
     module: str = Field(description="path of the module")
     message: str = Field(description="what is wrong")
+    defined_at: Location | None = Field(description="the line that builds the module")
+    called_at: Location | None = Field(description="the line that calls it")
     by: str = Field(description="comment, or override GLOB")
     reason: str = Field(description="that of the comment")
     at: Location | None = Field(description="the comment's line")
+
+
+class SpentModel(Model):
+    """A comment that suppressed something: its file, and its name in it with the rule that it names."""
+
+    file: str = Field(description="the file")
+    key: str = Field(description="as that of a finding about the comment")
 
 
 class OptimizerModel(Model):
@@ -259,7 +296,13 @@ class TrainingModel(Model):
     source: str = Field(description="who said it")
     optimizers: list[OptimizerModel] = Field(description="the optimisers")
     steps: int | None = Field(description="updates in all")
+    clip: float | None = Field(description="largest norm of the gradient")
+    clip_value: float | None = Field(description="largest entry of the gradient")
+    accumulation: int | None = Field(description="batches an update")
+    batch_size: int | None = Field(description="samples a batch")
     precision: str | None = Field(description="fp32, mixed-bf16, ...")
+    scaler: bool | None = Field(description="whether the loss is scaled")
+    ema: float | None = Field(description="decay of a running mean of the weights")
     notes: list[str] = Field(description="what was not understood")
 
 
@@ -277,6 +320,7 @@ class TargetHead(Model):
     guess: str = Field(description="what was guessed about them")
     notes: list[str] = Field(description="what was lost on the way")
     problems: list[str] = Field(description="what kept the audit from being complete")
+    spent: list[SpentModel] = Field(description="the comments that suppress something in this target")
     coverage: Covered = Field(description="how much was understood")
     heads: list[str] = Field(description="ids of the calls where the gradient starts: the loss, or the outputs")
     probe: ProbeModel | None = Field(default=None, description="the probe as a whole; null without one")
@@ -291,7 +335,7 @@ class TargetModel(TargetHead):
 
 
 class Summary(Model):
-    """How many findings of each severity, without those that do not count: suppressed ones, and those accepted by a baseline."""
+    """How many findings of each severity, without those that do not count: suppressed, accepted by a baseline, known before."""
 
     error: int = Field(description="errors that count")
     warning: int = Field(description="warnings that count")

@@ -14,7 +14,8 @@ from rich.text import Text
 from netaudit.finding import Finding, Report, Severity, Step, TargetReport
 
 from .agreement import agreement
-from .common import fill, unchecked, verdict
+from .claimed import verdict as probed
+from .common import accepted, compared, fill, unchecked, verdict
 from .numbers import at_most, evidence, short
 from .style import Style
 
@@ -41,6 +42,9 @@ def render(report: Report, style: Style) -> str:
     for target in report.targets:
         for line in _quietly(target, report, style) if style.quiet else _summary(target, report, style):
             console.print(line)
+    for place, said in enumerate(compared(report)):
+        if place or not style.quiet:
+            console.print(Text("\n".join(fill(said, style.width, indent=2)), style="yellow" if place else ""))
     for override in () if style.quiet else report.idle_overrides:
         console.print(Text(f"unused override {override}", style="yellow"))
     return out.getvalue()
@@ -56,8 +60,10 @@ def _finding(finding: Finding, style: Style) -> Iterator[Text]:
         yield _note("why", known + assumed, style)
     if finding.reason:
         yield _note("why" if not known else "", finding.reason, style)
+    if finding.baseline == "worse":
+        yield _note("was", "known before, and ten times worse now, or more severe", style)
     if finding.verdict is not None:
-        yield _note("probe", finding.verdict, style)
+        yield _note("probe", probed(finding), style)
     yield from _path(finding.path, style)
     for remedy in finding.help:
         yield _note("help", f"{remedy.text}\n-> {remedy.outcome or 'untested advice'}", style)
@@ -163,9 +169,8 @@ def _summary(target: TargetReport, report: Report, style: Style) -> Iterator[Tex
         parts.append(f"{c.forecast} of {c.params} parameters forecast")
         parts.append(f"{target.tracer}, {target.mode} mode, {target.cotangent}")
         parts.append(target.training.title or ("no optimiser given" if target.training.is_given else "training not given"))
-    accepted = sum(not finding.counts for finding in target.findings)
-    if accepted:
-        parts.append(f"{accepted} in the baseline")
+    if known := accepted(target, report):
+        parts.append(known)
     if target.suppressed:
         gone = Counter(s.finding.code for s in target.suppressed)
         parts.append(f"{gone.total()} suppressed ({', '.join(f'{code} {n}' if n > 1 else code for code, n in sorted(gone.items()))})")

@@ -12,6 +12,7 @@ from netaudit.check import HEADINGS, Check, sections
 from netaudit.pack import Catalog, collect, installed
 from netaudit.testing.axioms import broken_axioms
 from netaudit.testing.case import Applied, Case, applied
+from netaudit.testing.claiming import probed, untrue
 from netaudit.testing.examples import codes, examples
 from netaudit.testing.probing import refuted
 from netaudit.testing.sampling import misjudged
@@ -105,7 +106,7 @@ def trials_of_case(case: Case, catalog: Catalog | None = None) -> tuple[Trial, .
 
 
 def trials_of_check(check: Check, catalog: Catalog | None = None) -> tuple[Trial, ...]:
-    """A check's text: its headings in order, each model under Flagged found, each under Clean not."""
+    """A check's text: its headings in order, each model under Flagged found and what is claimed of it measured, each under Clean not."""
     models = [(heading, i, source) for heading in MODELS for i, source in enumerate(examples(check).get(heading, ()))]
     return (
         Trial(f"{check.code}-headings", partial(_headings, check)),
@@ -122,6 +123,11 @@ def _headings(check: Check) -> Iterator[str]:
 
 
 def _judged(check: Check, heading: str, source: str, catalog: Catalog | None) -> Iterator[str]:
-    found = codes(source, catalog=catalog, settings=Settings(preview=True))
+    if heading == "Clean":
+        found = codes(source, catalog=catalog, settings=Settings(preview=True))
+    else:
+        told = probed(source, catalog)
+        found = frozenset(finding.code for finding in told)
+        yield from (f"{text}:\n{source}" for text in untrue(told))
     if (check.code in found) is not (heading == "Flagged"):
         yield f"{check.code} judges a model under {heading} otherwise (found: {', '.join(sorted(found)) or 'nothing'}):\n{source}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .described import Described
+from .described import SETTINGS, Described
 from .kinds import KINDS, OptimizerKind, is_coupled, kind_of
 from .schedule import Schedule, compressed, evaluated
 from .values import PRECISIONS, Group, Optimizer, Precision, Setting, Training
@@ -10,6 +10,7 @@ from .values import PRECISIONS, Group, Optimizer, Precision, Setting, Training
 __all__ = [
     "KINDS",
     "PRECISIONS",
+    "SETTINGS",
     "Described",
     "Group",
     "Optimizer",

@@ -1,9 +1,12 @@
 """The probe measured: what it costs, how fast the largest gain is found, what it says of models with a known fault.
 
-usage: python tests/benchmarks/bench_probe.py [--device cpu] [--only cost convergence faults] [--faults DIR] [--batch 8] [--pairs 20]
+usage: python tests/benchmarks/bench_probe.py [--device cpu] [--only tests cost cuts convergence faults] [--faults DIR]
+                                              [--batch 8] [--threads 1] [--pairs 20]
 
-cost          time and peak memory of the node-level measurement (sizes, gradients, typical gains) over one plain forward and backward
-              pass of the same model on the same device; a process of its own for each
+On a machine with a GPU, ``--device cuda`` is the one command: it runs the tests that need one, then makes every table there.
+
+tests         the tests marked gpu; left out on a CPU
+cost, cuts    time and memory: ``bench_probe_cost.py``
 convergence   the largest gain of every call of small networks, by at most ``--pairs`` products, over the exact largest singular value of
               its Jacobian
 faults        every case of a fault benchmark (``cases/*.py``, ``labels.json``) audited with a probe: verdicts of its findings
@@ -13,13 +16,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
-import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -34,103 +35,20 @@ from netaudit.intake.lower import lower
 from netaudit.intake.subject import Options, Subject
 from netaudit.intake.target import load
 from netaudit.intake.trace import trace
-from netaudit.intake.wrap import Alone, leaves_of
+from netaudit.intake.wrap import leaves_of
 from netaudit.pack import installed
 from netaudit.probe import Plan, Probing
+from netaudit.probe.calls import Local
+from netaudit.probe.devices import device_of, title
 from netaudit.probe.heads import cotangents
 from netaudit.probe.linear import largest_gain
-from netaudit.probe.machine import Local, Machine, machine_of, sweep
-from netaudit.probe.sizes import Sizes
+from netaudit.probe.machine import Machine, machine_of, sweep
 
-MODELS: Mapping[str, tuple[str, str]] = {
-    "resnet50": ("torchvision:resnet50", "x=f32[{batch},3,224,224]"),
-    "gpt2": ("", "input_ids=i64[{batch},128]<50257>"),
-}
+ROOT = Path(__file__).parents[2]
+PARTS = ("tests", "cost", "cuts", "convergence", "faults")
 SMALL = ("examples/deep_sigmoid.py", "examples/gpt.py", "examples/post_ln.py")
-REPEATS = 3
 LARGEST = 1024
 """Outputs of a call whose Jacobian is written out; it may have 16 times as many inputs."""
-
-
-# cost -------------------------------------------------------------------------------------------------------------------
-
-
-def subject_of(name: str, batch: int) -> Subject:
-    """The model in training mode, on a batch."""
-    target, spec = MODELS[name]
-    if target:
-        return next(iter(load(target, Options(inputs=(spec.format(batch=batch),)))))
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    ids = torch.randint(50257, (batch, 128))
-    model = GPT2LMHeadModel(GPT2Config(use_cache=False))
-    return Subject("gpt2", model, (), {"input_ids": ids}, {"input_ids": ids}, "drawn")
-
-
-def plain(subject: Subject, device: torch.device) -> Callable[[], None]:
-    """One forward and backward pass of the model itself."""
-    model = subject.model.to(device).train()
-    wrapper, flat = Alone(subject), [t.to(device) for t in leaves_of((subject.args, dict(subject.kwargs)))]
-
-    def run() -> None:
-        model.zero_grad(set_to_none=True)
-        outputs = [y for y in wrapper(*flat) if y.requires_grad]
-        torch.autograd.backward(outputs, [torch.ones_like(y) for y in outputs])
-        _wait(device)
-
-    return run
-
-
-def measured(subject: Subject, device: torch.device, samples: int) -> Callable[[], None]:
-    """The same at every node, with gains."""
-    machine = machine_of(lower(trace(subject), subject), device)
-    heads = cotangents(machine, 0)
-
-    def run() -> None:
-        sweep(machine, heads, Sizes(samples))
-        _wait(device)
-
-    return run
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def cost_of(name: str, kind: str, device: torch.device, batch: int) -> tuple[float, float]:
-    """Seconds of the fastest of some runs, and peak memory in MB beyond what was there before them."""
-    subject = subject_of(name, batch)
-    run = plain(subject, device) if kind == "plain" else measured(subject, device, int(kind))
-    before = _memory(device)
-    times = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - began)
-    return min(times), _memory(device) - before
-
-
-def _memory(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def cost(device: torch.device, batch: int) -> str:
-    """The table of cost: each row is measured in a process of its own."""
-    rows = []
-    for name in MODELS:
-        found = {}
-        for kind in ("plain", "0", "3"):
-            command = [sys.executable, __file__, "--one", name, kind, "--device", str(device), "--batch", str(batch)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found[kind] = json.loads(done.stdout.splitlines()[-1])
-        seconds, memory = found["plain"]
-        for kind, what in (("0", "sizes and gradients"), ("3", "and typical gains, 3 samples")):
-            rows.append((name, what, seconds, found[kind][0], found[kind][0] / seconds, memory, found[kind][1], found[kind][1] / memory))
-    headers = ("model", "measured", "plain s", "probe s", "times", "plain MB", "probe MB", "times")
-    return tabulate(rows, headers=headers, tablefmt="pipe", floatfmt=".2f")
 
 
 # convergence ------------------------------------------------------------------------------------------------------------
@@ -151,28 +69,31 @@ class Converging:
         """Nor are cotangents."""
 
     def pulled(self, local: Local, parts: Mapping[str, torch.Tensor]) -> None:
+        """Nor at what becomes of them."""
+
+    def left(self, local: Local) -> None:
         """Both gains of a call, for each operand whose Jacobian fits."""
-        del parts
-        for operand, value in local.operands.items():
-            if max(value.numel() // 16, local.output.numel()) > LARGEST:
+        assert local.point is not None
+        outputs = local.example.numel()
+        for operand in local.point.carrying:
+            if max(local.point.values[operand].numel() // 16, outputs) > LARGEST:
                 self.skipped += 1
                 continue
-            linear = local.jacobian(operand, torch.float64)
-            matrix = torch.stack(
-                [linear.back(u.view(local.output.shape)).flatten() for u in torch.eye(local.output.numel(), dtype=torch.float64)]
-            )
+            linear = local.point.jacobian(operand, torch.float64)
+            units = torch.eye(outputs, dtype=torch.float64, device=local.example.device)
+            matrix = torch.stack([linear.back(u.view(local.example.shape)).flatten() for u in units])
             exact = float(torch.linalg.matrix_norm(matrix, 2))
             found = largest_gain(linear, pairs=self.pairs)
             if exact > 0.0:
                 self.shares.append((local.node.op, found.gain / exact, found.pairs))
 
 
-def convergence(pairs: int) -> str:
+def convergence(device: torch.device, pairs: int) -> str:
     """The table of convergence over small networks."""
     rows = []
-    for machine, name in _small():
+    for machine, name in _small(device):
         watch = Converging(pairs)
-        sweep(machine, cotangents(machine, 0), watch)
+        sweep(machine, cotangents(machine, 0), watch, points=frozenset(node.name for node in machine.calls))
         shares = [share for _, share, _ in watch.shares]
         reached = sum(share >= 0.99 for share in shares) / len(shares)
         worst = min(watch.shares, key=lambda one: one[1])
@@ -184,19 +105,23 @@ def convergence(pairs: int) -> str:
     return tabulate(rows, headers=headers, tablefmt="pipe")
 
 
-def _small() -> Iterator[tuple[Machine, str]]:
+def _small(device: torch.device) -> Iterator[tuple[Machine, str]]:
     for target in SMALL:
-        path = Path(__file__).parents[2] / target
+        path = ROOT / target
         subject = next(iter(load(str(path), Options())))
         leaves = tuple(
             t[:1, :8] if t.ndim > 2 or not t.is_floating_point() else t[:2] for t in leaves_of((subject.args, dict(subject.kwargs)))
         )
         small = Subject(target, subject.model, leaves, {}, leaves, "a part of the example")
-        yield machine_of(lower(trace(small), small), torch.device("cpu")), target
+        yield _machine(small, device), target
     torch.manual_seed(0)
     x = torch.randn(1, 3, 10, 10)
     images = Subject("convolutions", Convolutions(), (x,), {}, x, "drawn")
-    yield machine_of(lower(trace(images), images), torch.device("cpu")), "convolutions"
+    yield _machine(images, device), "convolutions"
+
+
+def _machine(subject: Subject, device: torch.device) -> Machine:
+    return machine_of(lower(trace(subject), subject), device)
 
 
 class Convolutions(nn.Module):
@@ -246,29 +171,33 @@ def faults(folder: Path, device: str) -> str:
 VERDICTS = ("confirmed", "not reproduced", "not probed")
 
 
-def main() -> None:
-    """Print the tables."""
+def main() -> int:
+    """Print the tables; 1 if a test failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", nargs="*", default=["cost", "convergence", "faults"])
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--faults", type=Path)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
-    device = torch.device(given.device)
-    if given.one:
-        print(json.dumps(cost_of(given.one[0], given.one[1], device, given.batch)))
-        return
-    print(f"device {device}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    if "cost" in given.only:
-        print(f"\ncost, batch {given.batch}\n\n{cost(device, given.batch)}")
+    torch.set_num_threads(given.threads)
+    device = device_of(given.device)
+    print(f"device {title(device)}, torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
+    failed = 0
+    if "tests" in given.only and device.type == "cuda":
+        failed = subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", "tests"], cwd=ROOT, check=False).returncode
+    priced = [part for part in ("cost", "cuts") if part in given.only]
+    if priced:
+        numbers = ("--device", given.device, "--batch", str(given.batch), "--threads", str(given.threads))
+        subprocess.run([sys.executable, str(Path(__file__).with_name("bench_probe_cost.py")), *numbers, "--only", *priced], check=True)
     if "convergence" in given.only:
-        print(f"\nlargest gain in at most {given.pairs} pairs of products\n\n{convergence(given.pairs)}")
+        print(f"\nlargest gain in at most {given.pairs} pairs of products\n\n{convergence(device, given.pairs)}", flush=True)
     if "faults" in given.only and given.faults:
         print(f"\nfault benchmark\n\n{faults(given.faults, str(device))}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -179,7 +179,7 @@ def test_how_a_difference_reads() -> None:
         "worse  NA201 a-defect  model.py body  <= 2.0e-07 -> <= 4.1e-09  proved",
         "new    NA202 a-defect  model.py head                            info",
         "fixed  NA201 a-defect  model.py gone                            error",
-        "same     0 · calls +1 · parameter entries +0",
+        "same     0 · calls +1",
     ]
     assert "| worse" in DIFFERENCES["markdown"](told)
     assert DIFFERENCES["markdown"](told).startswith("### netaudit: 1 worse, 1 new, 1 fixed\n")

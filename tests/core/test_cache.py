@@ -270,6 +270,21 @@ def test_a_result_is_found_for_the_state_it_was_made_in(tmp_path: Path, monkeypa
     assert looked_up(store, "t", "other", {}) is None
 
 
+def test_branches_that_import_different_files_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = store_at(tmp_path / "c")
+    branches = {"one": Plan(files=("a.py",)), "two": Plan(files=("a.py", "b.py")), "three": Plan(files=("a.py", "c.py"))}
+    for name, plan in branches.items():
+        Path("a.py").write_text(name)
+        keep(store, "t", "k", plan, name, {})
+    for name in (*branches, *branches):
+        Path("a.py").write_text(name)
+        assert looked_up(store, "t", "k", {}) == name
+    keep(store, "t", "k", Plan(files=("a.py", "d.py")), "four", {})
+    Path("a.py").write_text("one")
+    assert looked_up(store, "t", "k", {}) is None, "only so many are remembered"
+
+
 MODEL = """
 import os, json
 import helper_of_this_test

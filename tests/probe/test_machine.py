@@ -14,9 +14,11 @@ from netaudit.graph import Node
 from netaudit.intake.lower import lower
 from netaudit.intake.subject import Subject
 from netaudit.intake.trace import trace
+from netaudit.probe.calls import Local
+from netaudit.probe.faults import faults
 from netaudit.probe.heads import cotangents
-from netaudit.probe.machine import Local, Machine, forward, machine_of, sweep
-from netaudit.probe.sizes import Sizes
+from netaudit.probe.machine import Machine, forward, machine_of, sweep
+from netaudit.probe.sizes import Gauge
 
 
 class Mixed(nn.Module):
@@ -63,6 +65,9 @@ class Seen:
     def pulled(self, local: Local, parts: object) -> None:
         del local, parts
 
+    def left(self, local: Local) -> None:
+        del local
+
 
 def _by_autograd(machine: Machine) -> Iterator[tuple[str, Tensor]]:
     leaves = {n: t.clone().requires_grad_(n in machine.differentiated) for n, t in machine.leaves.items()}
@@ -71,12 +76,12 @@ def _by_autograd(machine: Machine) -> Iterator[tuple[str, Tensor]]:
     yield from ((name, leaf.grad) for name, leaf in leaves.items() if leaf.grad is not None)
 
 
-@pytest.mark.parametrize("segments", [1, 3, 100])
-def test_every_gradient_is_that_of_one_backward_pass(segments: int) -> None:
+@pytest.mark.parametrize("cuts", [(), (3, 7), tuple(range(100))], ids=["whole", "three", "every call"])
+def test_every_gradient_is_that_of_one_backward_pass(cuts: tuple[int, ...]) -> None:
     """Dropout draws by segment, so that only one segment has the masks of a plain run."""
-    machine, seen = _machine(_subject(0.0 if segments > 1 else 0.3)), Seen()
+    machine, seen = _machine(_subject(0.0 if cuts else 0.3)), Seen()
     truth = dict(_by_autograd(machine))
-    sweep(machine, cotangents(machine, 0), seen, segments=segments, seed=0)
+    sweep(machine, cotangents(machine, 0), seen, cuts=cuts, seed=0)
     assert truth.keys() == {n for n in machine.differentiated if n in seen.gradients}
     for name, gradient in truth.items():
         assert torch.allclose(seen.gradients[name], gradient, rtol=1e-5, atol=1e-6), name
@@ -85,7 +90,7 @@ def test_every_gradient_is_that_of_one_backward_pass(segments: int) -> None:
 def test_segments_see_what_one_run_sees() -> None:
     machine, whole, parts = _machine(_subject(0.0)), Seen(), Seen()
     sweep(machine, cotangents(machine, 0), whole)
-    sweep(machine, cotangents(machine, 0), parts, segments=4)
+    sweep(machine, cotangents(machine, 0), parts, cuts=(2, 5, 9))
     assert whole.values.keys() == parts.values.keys()
     assert all(torch.equal(whole.gradients[n], parts.gradients[n]) for n in whole.gradients)
 
@@ -104,7 +109,7 @@ def test_the_model_is_as_it_was() -> None:
     subject = _subject()
     before, state = copy.deepcopy(subject.model.state_dict()), torch.get_rng_state()
     machine = _machine(subject)
-    sweep(machine, cotangents(machine, 0), Sizes(samples=2), seed=3)
+    sweep(machine, cotangents(machine, 0), Gauge(samples=2), seed=3)
     assert all(torch.equal(before[name], value) for name, value in subject.model.state_dict().items())
     assert all(parameter.grad is None for parameter in subject.model.parameters())
     assert torch.equal(state, torch.get_rng_state())
@@ -127,8 +132,9 @@ class Overflowing(nn.Module):
 def test_the_first_place_that_is_not_finite_is_found_both_ways() -> None:
     x = torch.tensor([[0.0, 1.0]])
     subject = Subject("overflow", Overflowing(), (x,), {}, x, "test")
-    machine, watch = _machine(subject), Sizes()
+    machine, watch = _machine(subject), Gauge()
     sweep(machine, cotangents(machine, 0), watch)
     nodes = machine.nodes
-    assert [nodes[name].op for name in watch.wrong] == ["aten.mul"]
-    assert "aten.sqrt" in [nodes[name].op for name in watch.wrong_gradient]
+    found = faults(machine, watch.read())
+    assert [nodes[name].op for name in found.values] == ["aten.mul"]
+    assert "aten.sqrt" in [nodes[name].op for name in found.gradients]

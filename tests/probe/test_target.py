@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from math import inf, log10
 from pathlib import Path
@@ -13,19 +14,22 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from netaudit.audit import Settings, analyse, audit_subject
-from netaudit.cli import app
-from netaudit.effect import Effect
+from netaudit.cli import _run, app
+from netaudit.effect import Effect, Transfer
 from netaudit.errors import ProbeError
-from netaudit.finding import Claim, Evidence, Finding, TargetReport
+from netaudit.finding import Evidence, Finding, TargetReport
+from netaudit.graph import Node
 from netaudit.intake.subject import Subject
-from netaudit.measured import ParamMeasured, Spread
+from netaudit.measured import Claim, ParamMeasured, Spread
 from netaudit.pack import installed
 from netaudit.probe import Known, Plan, Probing, probed
 from netaudit.probe.agreement import calibration
 from netaudit.probe.batch import halved
 from netaudit.probe.devices import device_of
 from netaudit.probe.run import runs
+from netaudit.probe.studies import STUDIES
 from netaudit.probe.verdicts import Readings, downgraded, judged
+from netaudit.signal import Signal
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ON_CPU = Probing(device="cpu", plan=Plan(samples=2))
@@ -67,6 +71,70 @@ def test_a_bound_that_does_not_hold_is_found_and_makes_the_report_incomplete() -
     assert report.measured is not None
     assert any("the gain of" in text for text in report.measured.violations)
     assert any("please report it" in problem for problem in report.problems)
+
+
+def _ten_times_too_small(real: Transfer) -> Transfer:
+    """A transfer that proves a tenth of what is true."""
+
+    def body(node: Node, *operands: Signal | None) -> Effect:
+        effect = real(node, *operands)
+        return replace(effect, jac=tuple(None if jac is None else replace(jac, lip=jac.lip / 10.0) for jac in effect.jac))
+
+    return replace(real, body=body)
+
+
+@pytest.mark.parametrize("first", ["float32", "float64"])
+def test_a_bound_that_does_not_hold_comes_with_a_command_that_shows_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], first: str
+) -> None:
+    catalog = installed()
+    lying = {**catalog.transfers, "aten.tanh": _ten_times_too_small(catalog.transfers["aten.tanh"])}
+    monkeypatch.setattr("netaudit.pack.installed", lambda **_: replace(catalog, transfers=lying))
+    monkeypatch.chdir(tmp_path)
+    Path("my model.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def build(width: int = 4): return nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, 2))\n"
+        "def example_inputs(): return torch.randn(3, 4)\n"
+    )
+    asked = ["probe", "my model.py", "--arg", "width=6", "--seed", "3", "--device", "cpu", "--dtype", first, "-o", "json"]
+    assert _run(asked) == 3
+    (target,) = json.loads(capsys.readouterr().out)["targets"]
+    (problem,) = (text for text in target["problems"] if "`tanh`" in text)
+    assert "please report it" in problem
+    command = problem.rpartition("with the output of: ")[2]
+    again = shlex.split(command)
+    assert again[:3] == ["netaudit", "probe", "my model.py"]
+    for flag, value in (("--arg", "width=6"), ("--seed", "3"), ("--device", "cpu"), ("--dtype", "float64"), ("--node", "tanh")):
+        assert again[again.index(flag) + 1] == value
+    assert _run([*again[1:], "-o", "json"]) == 3
+    (shown,) = json.loads(capsys.readouterr().out)["targets"]
+    assert [row["id"] for row in shown["nodes"]] == ["tanh"]
+    assert shown["nodes"][0]["measured"]["gains"]["linear"]["largest"] > shown["nodes"][0]["lipschitz"]["log10"]
+    assert any(text.startswith(problem.partition(" is ")[0]) for text in shown["problems"])
+
+
+def test_a_node_that_is_not_there_is_an_error_that_names_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(["probe", str(EXAMPLES / "deep_sigmoid.py"), "--device", "cpu", "--node", "linea_1"]) == 2
+    assert "did you mean 'linear_1'?" in capsys.readouterr().err
+
+
+def test_a_violation_that_only_a_sought_gain_shows_is_sought_again() -> None:
+    """In float64 the same calls are climbed: without, a random cotangent might not show what is wrong, and it would pass for rounding."""
+    subject = _subject(1)
+    analysis = analyse(subject, installed(), Settings())
+    effect = analysis.facts.effects["linear"]
+    first = effect.jac[0]
+    assert first is not None
+    lying = {**analysis.facts.effects, "linear": replace(effect, jac=(replace(first, lip=0.9 * first.lip), *effect.jac[1:]))}
+    known = Known(subject, analysis.lowered, replace(analysis.facts, effects=lying), analysis.flow)
+    assert not _violations(known, replace(ON_CPU, climb="none")), "random cotangents do not show it"
+    assert _violations(known, replace(ON_CPU, climb="all"))
+
+
+def _violations(known: Known, probing: Probing) -> tuple[str, ...]:
+    report = probed(TargetReport("stack"), known, probing)
+    assert report.measured is not None
+    return report.measured.violations
 
 
 def _finding(claim: Claim | None, evidence: Evidence = Evidence("S", 2.0, None, 3.0)) -> Finding:
@@ -180,10 +248,11 @@ def test_a_device_that_is_not_here_is_an_error_that_says_what_is(word: str) -> N
 
 def test_the_command_prints_tables_and_json() -> None:
     runner = CliRunner()
-    done = runner.invoke(app, ["probe", str(EXAMPLES / "deep_sigmoid.py"), "--device", "cpu", "--study", "modes"], standalone_mode=False)
+    done = runner.invoke(app, ["probe", str(EXAMPLES / "deep_sigmoid.py"), "--device", "cpu", "--study", "all"], standalone_mode=False)
     assert done.exit_code == 0, done.output
     assert "confirmed: NA201" in done.output
     assert "proved bounds held" in done.output
+    assert all(kind.title in done.output for kind in STUDIES.values())
     again = runner.invoke(app, ["probe", str(EXAMPLES / "deep_sigmoid.py"), "--device", "cpu", "-o", "json"], standalone_mode=False)
     report = json.loads(again.output)["targets"][0]
     assert report["probe"]["device"] == "cpu"

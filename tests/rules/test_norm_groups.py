@@ -43,6 +43,16 @@ def test_groups_by_layer(body: str, shape: str, expected: list[str]) -> None:
     assert severities("NA205", body, shape) == expected
 
 
+def test_the_power_iteration_of_a_spectral_norm_is_not_meant() -> None:
+    assert severities("NA205", "nn.utils.parametrizations.spectral_norm(nn.Linear(8, 1)), nn.Linear(1, 4)", "8, 8") == []
+
+
+def test_a_norm_that_passes_nothing_does_not_hold_zeros_together() -> None:
+    body = "nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.GroupNorm(8, 8), nn.Conv2d(8, 4, 1)"
+    assert severities("NA212", body, "8, 3, 8, 8") == []
+    assert severities("NA206", body, "8, 3, 8, 8") == ["error"]
+
+
 def test_a_length_over_one_entry_is_its_sign() -> None:
     source = (
         HEADER

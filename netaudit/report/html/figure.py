@@ -147,8 +147,8 @@ def _scale(right: float, y: float) -> Iterator[str]:
 def _panels(points: Sequence[Point]) -> tuple[Panel, ...]:
     rows, seen = [point.row for point in points], [point.seen for point in points]
     return (
-        Panel("Activation RMS", [r.rms for r in rows], [r.rms_measured for r in rows], [s and s.rms for s in seen]),
-        Panel("Gradient RMS", [r.gradient for r in rows], [r.gradient_measured for r in rows], [s and s.gradient for s in seen]),
+        Panel("Activation RMS", [r.rms for r in rows], [r.rms_measured for r in rows], [s.rms if s else None for s in seen]),
+        Panel("Gradient RMS", [r.gradient for r in rows], [r.gradient_measured for r in rows], [s.gradient if s else None for s in seen]),
     )
 
 

@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 
 from netaudit.finding import SEVERITIES, Evidence, Finding, Magnitude, NodeRow, ParamRow, Report, Status, Step, TargetReport
 from netaudit.graph import Site
+from netaudit.report.claimed import verdict as probed
+from netaudit.report.common import accepted, compared
 from netaudit.report.numbers import at_most, dimensions, magnitude, short
 from netaudit.report.svg import bar
 
@@ -125,7 +127,7 @@ def view(report: Report, lines: Lines, *, timings: bool = False) -> tuple[Target
 
 def _target(target: TargetReport, report: Report, lines: Lines, *, timings: bool) -> Target:
     root = tree(target)
-    findings = sorted(target.findings, key=lambda f: (ORDER[f.severity], f.code, f.module))
+    findings = sorted(target.findings, key=lambda f: (not f.counts, ORDER[f.severity], f.code, f.module))
     return Target(
         target,
         verdict(target, incomplete=target in report.incomplete),
@@ -155,11 +157,11 @@ def _route(root: Module | None) -> str:
 
 def verdict(target: TargetReport, *, incomplete: bool) -> Verdict:
     """How an audit ended. What was not wholly checked is never called clean."""
-    counts = [(severity, sum(f.severity == severity for f in target.findings)) for severity in SEVERITIES]
+    counts = [(severity, sum(f.severity == severity for f in target.findings if f.counts)) for severity in SEVERITIES]
     said = ", ".join(f"{n} {_plural(severity, n)}" for severity, n in counts if n)
     tone: Tone = next((severity for severity, n in counts if n), "good")
     if not incomplete:
-        return Verdict(said or "Clean", tone)
+        return Verdict(said or ("Nothing new" if target.findings else "Clean"), tone)
     if not target.coverage.nodes:
         return Verdict(f"Not checked{': ' + said if said else ''}", tone if said else "open")
     return Verdict(f"{said or 'No findings'}, not wholly checked", tone if tone in ("error", "warning") else "open")
@@ -181,8 +183,11 @@ def _facts(target: TargetReport) -> Iterator[str]:
 
 
 def _gaps(target: TargetReport, report: Report) -> Iterator[str]:
-    """What was not checked, and what the numbers stand on."""
+    """What was not checked, what does not count, and what the numbers stand on."""
     yield from target.problems
+    if known := accepted(target, report):
+        yield f"Findings that do not count: {known}."
+    yield from compared(report)
     yield from _uncovered(target)
     if target.guess:
         yield target.guess
@@ -236,7 +241,7 @@ def _said(finding: Finding, lines: Lines) -> Said:
         lines(site).strip() if site is not None else "",
         _evidence(finding.evidence),
         tuple(_about(finding.evidence)),
-        tuple(line for line in finding.reason.splitlines() if line.strip()),
+        (*(line for line in finding.reason.splitlines() if line.strip()), *_probed(finding)),
         blocks[:half] if cut else blocks,
         blocks[half:-half] if cut else (),
         blocks[-half:] if cut else (),
@@ -245,6 +250,10 @@ def _said(finding: Finding, lines: Lines) -> Said:
         (short(span[0]), short(span[1])),
         tuple(_fix(remedy.text, remedy.outcome, resolves=remedy.resolves) for remedy in finding.help),
     )
+
+
+def _probed(finding: Finding) -> tuple[str, ...]:
+    return () if finding.verdict is None else (f"probe: {probed(finding)}",)
 
 
 def _place(finding: Finding) -> str:

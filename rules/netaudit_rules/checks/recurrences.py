@@ -13,7 +13,10 @@ GATES = {"aten.lstm": 4, "aten.gru": 3, "aten.rnn_tanh": 1, "aten.rnn_relu": 1}
 
 @dataclass(frozen=True, slots=True)
 class Recurrence:
-    """One layer in one direction of a recurrent call: ``matrix`` is the name of its recurrent weight, biases those of its gates."""
+    """One layer in one direction of a recurrent call: ``matrix`` is the name of its recurrent weight, biases those of its gates.
+
+    ``index`` is its place among the layers and directions of the call's states; ``feed`` the node of the weight of its input.
+    """
 
     node: Node
     steps: int
@@ -21,6 +24,8 @@ class Recurrence:
     matrix: str
     info: ParamInfo
     biases: tuple[str, ...]
+    index: int
+    feed: str = ""
 
 
 def recurrences(audit: Audit) -> Iterator[Recurrence]:
@@ -42,7 +47,7 @@ def _layers(node: Node, steps: int, own: list[tuple[str, ParamInfo]]) -> Iterato
     for i, (name, info) in enumerate(matrices[1::2]):
         hidden = info.shape[1]
         if info.shape[0] == GATES[node.op] * hidden:
-            yield Recurrence(node, steps, hidden, name, info, tuple(vectors[each * i : each * (i + 1)]))
+            yield Recurrence(node, steps, hidden, name, info, tuple(vectors[each * i : each * (i + 1)]), i, matrices[2 * i][1].node)
 
 
 def values(audit: Audit, name: str) -> Any:

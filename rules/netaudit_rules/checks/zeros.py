@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 from netaudit import Audit, Node, ever_reached
 from netaudit_rules.checks.common import trained
-from netaudit_rules.checks.losses import downstream
+from netaudit_rules.checks.losses import WEIGHTED, downstream
+from netaudit_rules.checks.norms import NORMS
 
 if TYPE_CHECKING:
     from netaudit import Facts
+
+WITH_BIAS = (WEIGHTED - {"aten.addmm"}) | NORMS
+"""Calls of (data, weight, bias, ...): what stands behind the weight is added, and is no factor."""
 
 
 def zero_parameters(audit: Audit) -> frozenset[str]:
@@ -52,5 +56,6 @@ def _reached_but_for_zeros(audit: Audit, moving: frozenset[str]) -> frozenset[st
 
 def _is_zero_by_value(facts: Facts, node: Node, slot: int, moving: frozenset[str]) -> bool:
     """Whether a Jacobian is zero because another factor is, and that one would move with a zero-initialised parameter."""
-    others = [o for i, o in enumerate(node.operands) if i != slot and isinstance(o, str)]
+    factors = node.operands[:2] if node.op in WITH_BIAS else node.operands
+    others = [o for i, o in enumerate(factors) if i != slot and isinstance(o, str)]
     return any(o in moving and facts.signals[o].range.magnitude == 0.0 for o in others)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import log10
 
-from netaudit import Audit, Evidence, Node, Remark, Severity, check
+from netaudit import Audit, Claim, Evidence, Node, Remark, Severity, check
+from netaudit_rules.checks.claiming import breaks, may_break
 from netaudit_rules.checks.hidden import Hidden, hidden
 from netaudit_rules.checks.places import Place, folded
 from netaudit_rules.checks.singular import masked_by
@@ -144,7 +146,17 @@ def _remark(node: Node, severity: Severity, rows: _Rows, siblings: tuple[str, ..
         evidence=Evidence("rows", None, None, None, None, "masks of the example input" if not rows.constant else "a constant mask"),
         siblings=siblings,
         key="rows" if rows.count else "possible",
+        claim=_claim(node, rows),
     )
+
+
+def _claim(node: Node, rows: _Rows) -> Claim:
+    """NaN, or rows of zeros where the call gives those."""
+    if not rows.count:
+        return may_break(node.name)
+    if rows.fused:
+        return Claim("zeros", (node.name,), log10(rows.count / rows.total), "above", slack=1e-6, certain=True, aside=True)
+    return breaks(node.name, certain=True)
 
 
 def _message(rows: _Rows) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netaudit import Audit, Drop, Evidence, Node, Remark, check
+from netaudit import Audit, Claim, Drop, Evidence, Node, Remark, check
+from netaudit_rules.checks.claiming import RANDOM
 from netaudit_rules.checks.common import common_module, owner_site
 
 DROPOUT = frozenset({"aten.dropout", "aten.feature_dropout", "aten.native_dropout", "aten.alpha_dropout", "aten.feature_alpha_dropout"})
@@ -107,4 +108,5 @@ def _remark(audit: Audit, found: list[Drop]) -> Remark:
         reason="pass training=self.training (dropout_p=p if self.training else 0.0), or use nn.Dropout; Monte Carlo dropout is meant so",
         evidence=Evidence("share dropped", None, None, None, None, "the model's python, run in evaluation mode without values"),
         siblings=tuple(drop.module or drop.function for drop in found[1:]),
+        claim=Claim("noise", audit.graph.outputs[:1], RANDOM, "above", certain=True, aside=True),
     )

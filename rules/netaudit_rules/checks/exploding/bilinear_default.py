@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import sqrt
+from math import log10, sqrt
 
-from netaudit import Audit, Evidence, Remark, check
+from netaudit import Audit, Claim, Evidence, Remark, check
 from netaudit_rules.checks.common import module_of, owner_site
 
 NOTICED, HARMFUL = 2.0, 10.0
@@ -85,4 +85,13 @@ def bilinear_default(audit: Audit) -> Iterator[Remark]:
                 reason=f"the default scales by {info.shape[1]} first inputs only, and {info.shape[2]} second ones are summed as well",
                 evidence=Evidence("", None, None, None, None, "independent inputs"),
                 key=name,
+                claim=Claim(
+                    "value",
+                    (node.name,),
+                    log10(HARMFUL if gain > HARMFUL else NOTICED),
+                    "above",
+                    over=node.inputs[:2],
+                    slack=0.0,
+                    aside=True,
+                ),
             )

@@ -104,7 +104,7 @@ def _claim(audit: Audit, found: Sequence[Excess]) -> Claim:
     subjects = tuple(excess.param for excess in found if excess.quantity == worst.quantity)
     if worst.quantity == "S":
         return Claim("sensitivity", subjects, worst.limit, "above")
-    return Claim("gradient", subjects, worst.limit + audit.flow.reference, "above")
+    return Claim("gradient", subjects, worst.limit, "above", shift=-audit.flow.reference)
 
 
 def _reason(found: Sequence[Excess], cause: str) -> str:

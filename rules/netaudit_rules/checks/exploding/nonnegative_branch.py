@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf
 
 from netaudit import Audit, Evidence, Remark, check
+from netaudit_rules.checks.claiming import is_within, signal_grows
 from netaudit_rules.checks.common import common_module, owner_site, scientific
 from netaudit_rules.checks.losses import label
 from netaudit_rules.checks.residual import Residual, end_of_branch, ends_nonnegative, growth, streams
@@ -82,6 +84,7 @@ def _remark(audit: Audit, run: Sequence[Residual], found: Sequence[Residual]) ->
     first = audit.facts.nodes[found[0].add]
     module = common_module(audit.facts.nodes[one.add].where.module for one in found) or first.where.module
     grown = growth(audit, run)
+    ends = dict.fromkeys(end_of_branch(audit, one).name for one in found)
     size = "" if grown is None else f"; the stream's RMS is forecast to grow {scientific(grown)} times over {len(run)} sums"
     large = grown is not None and grown > HARMFUL and all(one.gain == 1.0 for one in run)
     return Remark(
@@ -91,4 +94,5 @@ def _remark(audit: Audit, run: Sequence[Residual], found: Sequence[Residual]) ->
         severity="error" if large and (grown or 0.0) > CERTAIN else "warning" if large else "info",
         reason=f"the mean of the stream moves in one direction{size}",
         evidence=Evidence("growth of the stream's RMS", HARMFUL, None, grown, None, "mean-field over random inputs and weights"),
+        claim=signal_grows(run[0].fork, run[-1].add, HARMFUL, "above") if large else is_within(0.0, inf, *ends),
     )

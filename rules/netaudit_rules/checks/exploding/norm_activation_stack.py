@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from netaudit import Audit, Evidence, Remark, check
 from netaudit_rules.checks.chains import Link, activations, chains, gradient_growth, home_of, longest
+from netaudit_rules.checks.claiming import ends, gradient_grows
 from netaudit_rules.checks.common import owner_site, scientific
 
 FEWEST = 8
@@ -77,4 +78,5 @@ def _remark(audit: Audit, run: Sequence[Link], grown: float) -> Remark:
             "gradient in front of the stack over behind", HARMFUL, None, grown, None, "mean-field over random inputs and weights"
         ),
         siblings=tuple(use.param for use in layers[1:]),
+        claim=gradient_grows(audit, *ends(run), HARMFUL if grown > HARMFUL else NOTICED, "above"),
     )

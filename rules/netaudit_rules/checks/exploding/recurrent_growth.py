@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import log10
 
-from netaudit import Audit, Evidence, Remark, check
+from netaudit import Audit, Claim, Evidence, Remark, check
 from netaudit_rules.checks.common import module_of, owner_site, scientific
 from netaudit_rules.checks.recurrences import Recurrence, recurrences
-from netaudit_rules.checks.spectrum import spectral_radius, tanh_growth
+from netaudit_rules.checks.spectrum import relu_growth, tanh_growth
 
 NOTICED, HARMFUL, CERTAIN = 2.0, 3.0, 5.0
 """log10 of the growth of a gradient over the sequence."""
@@ -19,11 +19,12 @@ def recurrent_growth(audit: Audit) -> Iterator[Remark]:
     """The recurrent weights of a plain recurrence are so large that gradients explode over the sequence.
 
     Why:
-        ``dh_T / dh_0`` is a product of T Jacobians. With a spectral radius above 1 a ReLU recurrence grows like ``rho^T`` on
-        both ways; a tanh recurrence stays bounded forward, and turns chaotic: its gradient grows all the same.
+        ``dh_T / dh_0`` is a product of T Jacobians. A ReLU recurrence grows like ``rho^T`` on both ways where its weights keep
+        states positive (rho above 1), like ``(g^2 / 2)^(T / 2)`` where they are random (half of the units are shut). A tanh
+        recurrence stays bounded forward, and turns chaotic: its gradient grows all the same.
 
     How it is found:
-        For ReLU the spectral radius of the recurrent weight to the power of the steps; for tanh the mean-field growth
+        For ReLU the steps are run from the weights, on normal inputs as they are forecast; for tanh the mean-field growth
         ``g^2 E tanh'^2`` per step at the fixed point of the state's variance, driven by the forecast of the input. A note from
         100, a warning from 1000, an error from 100000.
 
@@ -34,7 +35,7 @@ def recurrent_growth(audit: Audit) -> Iterator[Remark]:
 
         def build():
             model = nn.RNN(8, 32, nonlinearity="relu", batch_first=True)
-            nn.init.orthogonal_(model.weight_hh_l0, 1.3)
+            nn.init.orthogonal_(model.weight_hh_l0, 1.7)
             return model
 
         def example_inputs():
@@ -68,15 +69,17 @@ def recurrent_growth(audit: Audit) -> Iterator[Remark]:
             where=owner_site(audit, module, one.info.where),
             severity="error" if grown > CERTAIN else "warning" if grown > HARMFUL else "info",
             reason=f"each step multiplies them by {10 ** (grown / one.steps):.3g}; orthogonal or smaller recurrent weights, or clipping",
-            evidence=Evidence("growth over the sequence", HARMFUL, None, grown, None, "ReLU: linear regime; tanh: mean-field"),
+            evidence=Evidence(
+                "growth over the sequence", HARMFUL, None, grown, None, "normal inputs; ReLU: its steps simulated, tanh: mean-field"
+            ),
             siblings=tuple(other.matrix for other, _ in found if other is not one),
+            claim=Claim("memory", (one.node.name,), HARMFUL if grown > HARMFUL else NOTICED, "above", axis=one.index),
         )
 
 
 def _growth(audit: Audit, one: Recurrence) -> float | None:
     if one.node.op == "aten.rnn_relu":
-        radius = spectral_radius(audit, one)
-        return None if radius is None or radius <= 0.0 else one.steps * log10(radius)
+        return relu_growth(audit, one)
     weight, x = audit.facts.signals[one.info.node].moments, audit.facts.signals[one.node.inputs[0]].moments
     if one.node.op != "aten.rnn_tanh" or weight is None or x is None:
         return None

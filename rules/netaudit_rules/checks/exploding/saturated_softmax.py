@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from math import sqrt
+from math import log10, sqrt
 
-from netaudit import Audit, Evidence, Node, Remark, Severity, check
+from netaudit import Audit, Claim, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.axes import ATTENTION
 from netaudit_rules.checks.common import common_module, home
 from netaudit_rules.checks.losses import dependent, downstream, source, tail
@@ -65,10 +65,10 @@ def saturated_softmax(audit: Audit) -> Iterator[Remark]:
         class Attention(nn.Module):
             def __init__(self):
                 super().__init__()
-                self.out = nn.Linear(256, 4)
+                self.q, self.k, self.out = nn.Linear(256, 256), nn.Linear(256, 256), nn.Linear(256, 4)
 
             def forward(self, x):
-                return self.out(torch.softmax(x @ x.transpose(1, 2) / 256**0.5, dim=-1) @ x)
+                return self.out(torch.softmax(self.q(x) @ self.k(x).transpose(1, 2) / 256**0.5, dim=-1) @ x)
 
         def build():
             return nn.Sequential(nn.Linear(16, 256), nn.LayerNorm(256), Attention())
@@ -151,6 +151,7 @@ def mean_largest_weight(std: float, count: int) -> float:
 
 def _remark(audit: Audit, group: Sequence[tuple[Node, float, float]], severity: Severity) -> Remark:
     first, std, largest = group[0]
+    limit = SATURATED if largest > SATURATED else NOTICED
     return Remark(
         message=f"softmax is forecast to give one key {largest:.2f} of the weight: its logits have a deviation of {std:.3g}",
         module=common_module(home(audit.facts, node.name) for node, _, _ in group) or home(audit.facts, first.name),
@@ -160,4 +161,5 @@ def _remark(audit: Audit, group: Sequence[tuple[Node, float, float]], severity: 
         evidence=Evidence("", None, None, None, None, "mean-field, normal logits"),
         siblings=tuple(node.where.module or node.name for node, _, _ in group[1:]),
         key="saturated" if severity == "warning" else "sharp",
+        claim=Claim("peak", tuple(node.name for node, _, _ in group), log10(limit), "above", slack=0.0, aside=True),
     )

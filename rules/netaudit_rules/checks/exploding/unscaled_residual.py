@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from netaudit import Audit, Evidence, Remark, check
+from netaudit_rules.checks.claiming import signal_grows
 from netaudit_rules.checks.common import common_module, owner_site, scientific
 from netaudit_rules.checks.residual import Residual, ends_nonnegative, growth, norms_in, streams
 
@@ -94,4 +95,5 @@ def _remark(audit: Audit, run: Sequence[Residual], grown: float) -> Remark:
         severity="error" if grown > CERTAIN else "warning" if grown > HARMFUL else "info",
         reason="no normalisation stands on the branches, and each adds its variance; scale them, start them at zero, or normalise",
         evidence=Evidence("growth of the stream's RMS", HARMFUL, None, grown, None, "mean-field over random inputs and weights"),
+        claim=signal_grows(run[0].fork, run[-1].add, HARMFUL if grown > HARMFUL else NOTICED, "above"),
     )

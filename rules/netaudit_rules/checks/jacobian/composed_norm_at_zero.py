@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from math import log10
 
 from netaudit import Audit, Evidence, Node, Remark, Remedy, Severity, check
+from netaudit_rules.checks.claiming import breaks, may_break
 from netaudit_rules.checks.common import behind_moves
 from netaudit_rules.checks.masking import masks_singularity
 from netaudit_rules.checks.places import Place, folded, module_at
@@ -118,6 +119,7 @@ def _of_one_remark(audit: Audit, node: Node, count: int, siblings: tuple[str, ..
         evidence=Evidence("entries", None, None, None, None, "the shapes of the example"),
         siblings=siblings,
         key="one entry",
+        claim=breaks(node.name, certain=True),
     )
 
 
@@ -158,6 +160,7 @@ def _remark(audit: Audit, singular: Singular, reach: Reach, severity: Severity, 
         help=(Remedy("put eps inside the root, `(x.square().sum() + eps).sqrt()`, or call torch.linalg.vector_norm"),),
         siblings=siblings,
         key=f"{node.op} {reach.how}",
+        claim=may_break(node.name) if reach.how == "possible" else breaks(node.name, certain=reach.is_certain),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp, log1p, log10
 
-from netaudit import Audit, Evidence, Node, Remark, Severity, check, ever_reached
+from netaudit import Audit, Claim, Evidence, Node, Remark, Severity, check, ever_reached
 from netaudit_rules.checks.common import trained
 from netaudit_rules.checks.places import Place, folded
 from netaudit_rules.checks.ranges import learning, spread_of
@@ -140,4 +140,5 @@ def _remark(node: Node, severity: Severity, jump: _Jump, siblings: tuple[str, ..
         reason=f"no gradient tells of the jump{against}",
         evidence=Evidence("jump", None, log10(jump.size), None, None, "the op's definition"),
         siblings=siblings,
+        claim=Claim("deviation", node.inputs[:1], log10(jump.size), "below", aside=True) if severity == "warning" else None,
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import isinf, log10
 from typing import TYPE_CHECKING
 
 from netaudit import Audit, Evidence, Node, Remark, Severity, check
+from netaudit_rules.checks.claiming import signal_grows
 from netaudit_rules.checks.forms import same
 from netaudit_rules.checks.places import Place, folded
 from netaudit_rules.checks.ranges import learning, rms_of
@@ -81,13 +83,22 @@ def gated_product_without_bound(audit: Audit) -> Iterator[Remark]:
         yield _remark(place.node, place.severity, place.found, siblings)
 
 
-def _places(audit: Audit) -> Iterator[Place[float | None]]:
+@dataclass(frozen=True, slots=True)
+class _Growth:
+    """By how much a stream grows in a block by forecast, and its values in front of and behind the sum."""
+
+    factor: float
+    before: str
+    behind: str
+
+
+def _places(audit: Audit) -> Iterator[Place[_Growth | None]]:
     trained = learning(audit)
     for node in audit.graph.nodes:
         if node.op != "aten.mul" or node.name not in trained or not _is_gate(audit.facts, node, trained):
             continue
         growth = _growth(audit, node)
-        severity: Severity = "warning" if growth is not None and growth >= GROWTH else "info"
+        severity: Severity = "warning" if growth is not None and growth.factor >= GROWTH else "info"
         yield Place(node, severity, "product", growth)
 
 
@@ -100,7 +111,7 @@ def _is_gate(facts: Facts, node: Node, trained: frozenset[str]) -> bool:
     return depends_on_input and all(isinf(s.range.magnitude) and s.count > 1 for s in signals)
 
 
-def _growth(audit: Audit, product: Node) -> float | None:
+def _growth(audit: Audit, product: Node) -> _Growth | None:
     """How much a stream grows by forecast where a product of it is added back; None where it is not."""
     behind = _ancestors(audit.facts, product.name)
     frontier = {product.name}
@@ -109,7 +120,8 @@ def _growth(audit: Audit, product: Node) -> float | None:
         for user in users:
             stream = next((o for o in user.inputs if o in behind and o not in frontier), None)
             if user.op == "aten.add" and stream is not None:
-                return _ratio(rms_of(audit, user.name), rms_of(audit, stream))
+                factor = _ratio(rms_of(audit, user.name), rms_of(audit, stream))
+                return None if factor is None else _Growth(factor, stream, user.name)
         frontier = {user.name for user in users}
     return None
 
@@ -128,14 +140,17 @@ def _ancestors(facts: Facts, name: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _remark(node: Node, severity: Severity, growth: float | None, siblings: tuple[str, ...]) -> Remark:
-    stream = f"; the stream grows by {growth:.3g} in this block" if growth is not None and severity == "warning" else ""
+def _remark(node: Node, severity: Severity, growth: _Growth | None, siblings: tuple[str, ...]) -> Remark:
+    large = growth if severity == "warning" else None
+    stream = "" if large is None else f"; the stream grows by {large.factor:.3g} in this block"
+    factor = None if growth is None or not growth.factor else log10(growth.factor)
     return Remark(
         message=f"two activations without bound are multiplied: the gain grows with the input{stream}",
         module=node.where.module,
         where=node.where,
         severity=severity,
         reason="no normalisation, clamp or bounded activation stands in front of either factor",
-        evidence=Evidence("growth", log10(GROWTH), None, log10(growth) if growth else None, None, "mean-field over random weights"),
+        evidence=Evidence("growth", log10(GROWTH), None, factor, None, "mean-field over random weights"),
         siblings=siblings,
+        claim=None if large is None else signal_grows(large.before, large.behind, log10(GROWTH), "above"),
     )

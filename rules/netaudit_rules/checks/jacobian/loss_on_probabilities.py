@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import log10
 from typing import TYPE_CHECKING
 
-from netaudit import Audit, Evidence, Node, Remark, Severity, check
+from netaudit import Audit, Claim, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.common import behind_moves
 from netaudit_rules.checks.compositions import GROWTH, LOGS, NEGATIVE_LOG, PROBABILITIES, SOFTMAX, feeds_nll
 from netaudit_rules.checks.places import Place, folded, module_at
@@ -80,6 +80,7 @@ class _Loss:
     logits: float | None
     limit: float
     growth: float
+    source: Node
 
 
 def _places(audit: Audit, trained: frozenset[str]) -> Iterator[Place[_Loss]]:
@@ -103,7 +104,7 @@ def _of_binary(audit: Audit, node: Node) -> _Loss | None:
     if source.op not in PROBABILITIES:
         return None
     name, fused = f"binary_cross_entropy of a {_word(source)}", "binary_cross_entropy_with_logits"
-    return _Loss(name, fused, _largest(audit, source), format_of(source).saturation, 1.0)
+    return _Loss(name, fused, _largest(audit, source), format_of(source).saturation, 1.0, source)
 
 
 def _of_nll(audit: Audit, node: Node) -> _Loss | None:
@@ -115,7 +116,7 @@ def _of_nll(audit: Audit, node: Node) -> _Loss | None:
         return None
     limit = -format_of(inner).exp_underflow
     return _Loss(
-        "nll_loss of log(softmax)", "cross_entropy on the logits", _largest(audit, inner), limit, GROWTH if direct is inner else 1.0
+        "nll_loss of log(softmax)", "cross_entropy on the logits", _largest(audit, inner), limit, GROWTH if direct is inner else 1.0, inner
     )
 
 
@@ -124,7 +125,7 @@ def _of_guarded_log(audit: Audit, node: Node) -> _Loss | None:
     if inner is None:
         return None
     name = f"the logarithm of a {_word(inner)} and an eps"
-    return _Loss(name, f"log{_word(inner)} of the logits", _largest(audit, inner), format_of(inner).saturation, 1.0)
+    return _Loss(name, f"log{_word(inner)} of the logits", _largest(audit, inner), format_of(inner).saturation, 1.0, inner)
 
 
 def _word(node: Node) -> str:
@@ -174,4 +175,14 @@ def _remark(audit: Audit, node: Node, severity: Severity, found: _Loss, siblings
             "normal entries" if found.logits is not None else "",
         ),
         siblings=siblings,
+        claim=_claim(found) if severity == "warning" else None,
     )
+
+
+def _claim(found: _Loss) -> Claim:
+    """The logits reach the limit now, or would after the growth that is allowed for."""
+    limit, operand = log10(found.limit / found.growth), found.source.inputs[:1]
+    if found.source.op == "aten.sigmoid":
+        return Claim("largest", operand, limit, "above")
+    dim = found.source.args.get("dim")
+    return Claim("span", operand, limit, "above", axis=dim if isinstance(dim, int) else None)

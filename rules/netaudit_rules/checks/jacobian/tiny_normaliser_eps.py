@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import isinf, log10
 
-from netaudit import Audit, Evidence, Node, Remark, Remedy, WithArg, check
+from netaudit import Audit, Claim, Evidence, Node, Remark, Remedy, WithArg, check
 from netaudit_rules.checks.common import common_module
 
 OPS = {
@@ -62,7 +62,7 @@ def tiny_normaliser_eps(audit: Audit) -> Iterator[Remark]:
     if not found:
         return
     node, gain = found[0]
-    near = [n for n, g in found if _is_small(audit, n, g)]
+    near = [(n, g) for n, g in found if _is_small(audit, n, g)]
     eps = node.args.get("eps")
     where = f"{gain:.3g}" if not isinf(gain) else "unbounded"
     yield Remark(
@@ -81,6 +81,7 @@ def tiny_normaliser_eps(audit: Audit) -> Iterator[Remark]:
         ),
         siblings=tuple(n.where.module or n.name for n, _ in found[1:]),
         help=_remedies([n for n, _ in found]),
+        claim=_claim(*near[0]) if near else None,
     )
 
 
@@ -99,6 +100,11 @@ def _is_small(audit: Audit, node: Node, gain: float) -> bool:
         return False
     size = float(moments.mean_square**0.5)
     return 0 < size < REACHED and 1 / size > gain / 100
+
+
+def _claim(node: Node, gain: float) -> Claim:
+    """The input is as small as was forecast: where the supremum is met, give or take a factor of 100."""
+    return Claim("value", node.inputs[:1], log10(min(REACHED, 100.0 / gain)), "below", aside=True)
 
 
 def _remedies(nodes: Sequence[Node]) -> tuple[Remedy, ...]:

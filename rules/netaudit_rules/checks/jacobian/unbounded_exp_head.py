@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp, log10, sqrt
 
-from netaudit import Audit, Evidence, Node, Remark, Remedy, Severity, check
+from netaudit import Audit, Claim, Evidence, Node, Remark, Remedy, Severity, check
+from netaudit_rules.checks.claiming import breaks
 from netaudit_rules.checks.common import behind_moves
 from netaudit_rules.checks.compositions import composition_of, is_rest_of_sum, is_shifted
 from netaudit_rules.checks.places import Place, folded, module_at
@@ -155,7 +156,15 @@ def _remark(audit: Audit, node: Node, severity: Severity, found: _Exp, siblings:
         ),
         help=(Remedy("clamp the operand before exp, or use softplus"),),
         siblings=siblings,
+        claim=None if severity == "info" or spread is None else _claim(node, spread, found.overflow),
     )
+
+
+def _claim(node: Node, spread: Spread, overflow: float) -> Claim:
+    """The exponential overflows; where only its slope is large, its RMS (a value that is its own slope) is."""
+    if spread.high >= overflow:
+        return breaks(node.name, certain=False)
+    return Claim("value", (node.name,), log10(STEEP), "above", aside=True)
 
 
 def _reason(spread: Spread | None) -> str:

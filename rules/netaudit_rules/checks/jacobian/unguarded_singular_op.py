@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from math import log10
 
 from netaudit import Audit, Evidence, Remark, Remedy, Severity, check
+from netaudit_rules.checks.claiming import breaks, may_break
 from netaudit_rules.checks.compositions import is_unstable
 from netaudit_rules.checks.masking import masks_singularity
 from netaudit_rules.checks.places import Place, folded, module_at
@@ -168,6 +169,7 @@ def _remark(audit: Audit, singular: Singular, reach: Reach, severity: Severity, 
         help=(Remedy(_remedy(singular)),),
         siblings=siblings,
         key=f"{node.op} {reach.how}",
+        claim=may_break(node.name) if reach.how in ("possible", "pole") else breaks(node.name, certain=reach.is_certain),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from netaudit import Audit, Evidence, Node, Remark, Remedy, Severity, check
+from netaudit_rules.checks.claiming import breaks, may_break
 from netaudit_rules.checks.masking import masks_singularity
 from netaudit_rules.checks.places import Place, folded, module_at
 from netaudit_rules.checks.ranges import entries, format_of, spread_of
@@ -150,4 +151,5 @@ def _remark(audit: Audit, found: _Masked, siblings: tuple[str, ...]) -> Remark:
         help=(Remedy("choose the operand as well: f(where(condition, x, 1)) inside where(condition, ..., 0)"),),
         siblings=siblings,
         key=f"{found.inner.op} {by}",
+        claim=breaks(found.inner.name, certain=found.exact) if found.severity == "error" else may_break(found.inner.name),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from math import isnan
 
 from netaudit import Audit, Remark, check
+from netaudit_rules.checks.claiming import breaks
 
 HANDLING = frozenset(f"aten.{name}" for name in ("isnan", "nan_to_num", "isfinite", "nanmean", "nansum", "ne", "eq"))
 """Calls that a model which expects NaN makes on its input."""
@@ -58,4 +59,5 @@ def nan_in_input(audit: Audit) -> Iterator[Remark]:
                 message=f"the example input `{name}` holds NaN in {count} of {value.size} entries",
                 reason="outputs and gradients are NaN then, and nothing can be forecast; clean the data, or give another example",
                 key=name,
+                claim=breaks(name, certain=True),
             )

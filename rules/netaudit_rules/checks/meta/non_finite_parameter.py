@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netaudit import Audit, Remark, check
+from netaudit_rules.checks.claiming import breaks
 from netaudit_rules.checks.common import common_module, module_of, owner_site
 
 
@@ -57,4 +58,5 @@ def non_finite_parameter(audit: Audit) -> Iterator[Remark]:
             where=owner_site(audit, module, audit.graph.params[broken[0]].where),
             reason="outputs and all gradients are NaN from the first step",
             siblings=tuple(broken[1:]),
+            claim=breaks(*(audit.graph.params[name].node for name in broken), certain=True),
         )

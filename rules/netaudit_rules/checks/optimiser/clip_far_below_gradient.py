@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import log10
 
-from netaudit import Audit, Evidence, Remark, Remedy, check
+from netaudit import Audit, Claim, Evidence, Remark, Remedy, check
 from netaudit_rules.checks.optimiser.common import DOUBT, held, logarithm, whole_norm
 
 FAR = 100.0
@@ -78,4 +79,5 @@ def clip_far_below_gradient(audit: Audit) -> Iterator[Remark]:
             reason=f"every step is clipped: its length is lr times {threshold:g}, whatever the gradient's size",
             evidence=Evidence("norm / threshold", logarithm(FAR), None, logarithm(norm / threshold), None, "at initialisation"),
             help=(Remedy("clip at a norm that most steps stay below"),),
+            claim=Claim("whole gradient", audit.graph.heads[:1], log10(FAR), "above", shift=-log10(threshold)),
         )

@@ -163,6 +163,17 @@ def step(audit: Audit, one: Held, lr: float | None, clip: Clip, *, first: bool =
     return lr * _normalised(one.group, gradient) if one.kind.step == "sign" else None
 
 
+def against_reference(audit: Audit, one: Held) -> float:
+    """log10 of a weight's RMS over its reference: what a step over the weight itself is more than one over the reference."""
+    return log10((weight_rms(audit, one.name) or 1.0) / reference_rms(audit, one))
+
+
+def beyond_first(one: Held, lr: float | None) -> float:
+    """log10 of the step that a learning rate makes over the first one, where steps are ``lr g``."""
+    first = one.group.first_lr
+    return log10(lr / first / (1.0 + _look_ahead(one.group))) if lr and first else 0.0
+
+
 def _look_ahead(group: Group) -> float:
     return (group.number("momentum") or 0.0) if group.settings.get("nesterov") is True else 0.0
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import log10
 
-from netaudit import Audit, Evidence, Optimizer, Remark, Remedy, check
+from netaudit import Audit, Claim, Evidence, Optimizer, Remark, Remedy, check
 from netaudit_rules.checks.optimiser.common import (
     OVERWHELMING,
     Clip,
     Held,
+    against_reference,
     clip_of,
     held_matrices,
     logarithm,
@@ -75,7 +77,7 @@ def disproportionate_update(audit: Audit) -> Iterator[Remark]:
     for optimizer in audit.training.optimizers:
         large = sorted(((one, size) for one, size in found if one.optimizer is optimizer), key=lambda item: -item[1])
         if large:
-            yield _remark(optimizer, large)
+            yield _remark(audit, optimizer, large)
 
 
 def overwhelmed(audit: Audit) -> tuple[tuple[Held, float], ...]:
@@ -93,7 +95,7 @@ def _relative(audit: Audit, one: Held, clip: Clip) -> float | None:
     return None if size is None else size / reference_rms(audit, one)
 
 
-def _remark(optimizer: Optimizer, large: Sequence[tuple[Held, float]]) -> Remark:
+def _remark(audit: Audit, optimizer: Optimizer, large: Sequence[tuple[Held, float]]) -> Remark:
     one, size = large[0]
     lr = one.group.peak_lr or 0.0
     how = "every entry moves by lr, whatever the gradient" if one.kind.step == "sign" else "lr times the forecast gradient"
@@ -107,4 +109,5 @@ def _remark(optimizer: Optimizer, large: Sequence[tuple[Held, float]]) -> Remark
         evidence=Evidence("RMS(dW) / RMS(W)", logarithm(OVERWHELMING), None, logarithm(size), None, how),
         help=(Remedy(f"lr = {better:g}", f"moves it by {times(size * better / lr)} of its size"),),
         siblings=tuple(other.name for other, _ in large[1:]),
+        claim=Claim("update", (one.name,), log10(OVERWHELMING), "above", slack=0.0, shift=against_reference(audit, one)),
     )

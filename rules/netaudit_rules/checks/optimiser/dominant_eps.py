@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import log10
 
-from netaudit import VANISHING, Audit, Evidence, Optimizer, Remark, Remedy, best_sensitivity, check
+from netaudit import VANISHING, Audit, Claim, Evidence, Optimizer, Remark, Remedy, best_sensitivity, check
 from netaudit_rules.checks.optimiser.common import DOUBT, Held, coming_gradient_rms, held, held_matrices, logarithm, middle, place, together
 
 SHARE = 0.1
@@ -110,6 +111,7 @@ def _felt(audit: Audit, optimizer: Optimizer) -> Iterator[Remark]:
     if typical > SHARE * DOUBT:
         one, g = max(known, key=lambda item: _eps(item[0]) / item[1])
         moves = g / (g + _eps(one))
+        alike = tuple(other.name for other, _ in known if _eps(other) == _eps(one))
         yield Remark(
             message=f"eps = {_eps(one):g} rules over the gradients: the {g:.1e} (RMS) of `{one.name}` moves it by {moves:.1e} lr",
             module=together(one.name for one, _ in known),
@@ -118,6 +120,7 @@ def _felt(audit: Audit, optimizer: Optimizer) -> Iterator[Remark]:
             evidence=Evidence("eps / gradient RMS", logarithm(SHARE), None, logarithm(typical), None, "median over weights"),
             help=(Remedy("an eps of 1e-12 to 1e-15 is safe in fp32"),),
             key="felt",
+            claim=Claim("gradient", alike, log10(_eps(one) / SHARE), "below", aside=True),
         )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import inf, prod, sqrt
+from math import inf, log10, prod, sqrt
 
-from netaudit import VANISHING, Audit, Evidence, Optimizer, Remark, Remedy, best_sensitivity, check, is_coupled
+from netaudit import VANISHING, Audit, Claim, Evidence, Optimizer, Remark, Remedy, best_sensitivity, check, is_coupled
 from netaudit_rules.checks.optimiser.common import (
     DOUBT,
     Held,
@@ -90,7 +90,7 @@ def dominant_weight_decay(audit: Audit) -> Iterator[Remark]:
             continue
         pulls = [(one, pull) for one in own if one.name not in invariant and (pull := _pull(audit, one)) is not None]
         if pulls and middle(pull / _doubt(one) for one, pull in pulls) > 1.0:
-            yield _rules(optimizer, pulls)
+            yield _rules(audit, optimizer, pulls)
 
 
 def _own_step(one: Held) -> float:
@@ -102,16 +102,13 @@ def _own_step(one: Held) -> float:
 
 def _pull(audit: Audit, one: Held) -> float | None:
     """The pull of the decay over what holds against it; None when that is not known."""
-    decay, rms = one.group.number("weight_decay") or 0.0, weight_rms(audit, one.name) or 0.0
     if not is_coupled(one.kind, one.group):
-        return decay * rms if one.kind.step == "sign" else None
+        return (one.group.number("weight_decay") or 0.0) * (weight_rms(audit, one.name) or 0.0) if one.kind.step == "sign" else None
     reached = best_sensitivity(audit.flow, audit.later, one.name)
     gradient = coming_gradient_rms(audit, one.name)
     if gradient is None or reached is None or reached < VANISHING:
         return None
-    rows, columns = one.info.shape[0], prod(one.info.shape[1:])
-    spectral = rms * (sqrt(rows) + sqrt(columns))
-    return decay * spectral / (gradient * sqrt(rows * columns)) if gradient else inf
+    return _strength(audit, one) / gradient if gradient else inf
 
 
 def _doubt(one: Held) -> float:
@@ -132,7 +129,7 @@ def _overshoots(optimizer: Optimizer, found: Sequence[Held]) -> Remark:
     )
 
 
-def _rules(optimizer: Optimizer, pulls: Sequence[tuple[Held, float]]) -> Remark:
+def _rules(audit: Audit, optimizer: Optimizer, pulls: Sequence[tuple[Held, float]]) -> Remark:
     typical = middle(pull for _, pull in pulls)
     strong = [(one, pull) for one, pull in pulls if pull > _doubt(one)]
     one, pull = max(strong, key=lambda item: item[1])
@@ -154,4 +151,18 @@ def _rules(optimizer: Optimizer, pulls: Sequence[tuple[Held, float]]) -> Remark:
         ),
         siblings=tuple(other.name for other, _ in strong if other is not one),
         key="rules",
+        claim=_claim(audit, pulls) if coupled else None,
     )
+
+
+def _claim(audit: Audit, pulls: Sequence[tuple[Held, float]]) -> Claim:
+    """The gradient of the middle weight is below what its penalty pulls with."""
+    one, _ = sorted(pulls, key=lambda item: item[1] / _doubt(item[0]))[len(pulls) // 2]
+    return Claim("gradient", (one.name,), log10(_strength(audit, one)), "below", aside=True)
+
+
+def _strength(audit: Audit, one: Held) -> float:
+    """``wd ||W||`` for random entries, as the RMS of a gradient of that norm."""
+    rows, columns = one.info.shape[0], prod(one.info.shape[1:])
+    spectral = (weight_rms(audit, one.name) or 0.0) * (sqrt(rows) + sqrt(columns))
+    return (one.group.number("weight_decay") or 0.0) * spectral / sqrt(rows * columns)

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import log10
 
-from netaudit import Audit, Evidence, Optimizer, Remark, Remedy, check
-from netaudit_rules.checks.optimiser.common import DOUBT, Clip, Held, clip_of, held_matrices, logarithm, place, step, weight_rms
+from netaudit import Audit, Claim, Evidence, Optimizer, Remark, Remedy, check
+from netaudit_rules.checks.optimiser.common import (
+    DOUBT,
+    Clip,
+    Held,
+    beyond_first,
+    clip_of,
+    held_matrices,
+    logarithm,
+    place,
+    step,
+    weight_rms,
+)
 
 MOVED = 1e-3
 """The share of its size that a weight has to be able to move by over the whole training."""
@@ -81,10 +93,14 @@ def _remark(audit: Audit, optimizer: Optimizer, own: list[Held], share: float) -
     lr = max(one.group.peak_lr or 0.0 for one in own)
     steps = audit.training.steps or LONG
     said = "" if audit.training.steps else f", which nobody gave: {LONG} are assumed"
+    first = own[0]
+    lasting = 1.0 - min(first.group.number("momentum") or 0.0, 0.999) if first.kind.step == "gradient" else 1.0
+    grown = beyond_first(first, first.group.peak_lr) if first.kind.step == "gradient" else 0.0
     return Remark(
         message=f"with lr = {lr:g} no weight can move by more than {share:.1e} of its size in {steps} updates",
         where=place(optimizer),
         reason=f"the largest step times the number of updates{said}",
         evidence=Evidence("RMS(dW) / RMS(W), whole training", logarithm(MOVED), None, logarithm(share), None, "all steps in one direction"),
         help=(Remedy("say how many updates there are with --steps, or raise the learning rate"),),
+        claim=Claim("update", tuple(one.name for one in own), log10(MOVED), "below", slack=0.0, shift=log10(steps / lasting) + grown),
     )

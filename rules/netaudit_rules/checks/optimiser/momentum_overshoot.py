@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import log10
 
-from netaudit import Audit, Evidence, Optimizer, Remark, Remedy, check
+from netaudit import Audit, Claim, Evidence, Optimizer, Remark, Remedy, check
 from netaudit_rules.checks.optimiser.common import (
     OVERWHELMING,
     Clip,
     Held,
+    against_reference,
+    beyond_first,
     clip_of,
     effective_lr,
     gradient_rms,
@@ -87,7 +90,7 @@ def momentum_overshoot(audit: Audit) -> Iterator[Remark]:
         ways = [(one, way) for one in weights if one.optimizer is optimizer and (way := _way(audit, one, clip)) is not None]
         far = sorted((item for item in ways if item[1] > OVERWHELMING), key=lambda item: -item[1])
         if far:
-            yield _remark(optimizer, far)
+            yield _remark(audit, optimizer, far)
 
 
 def _way(audit: Audit, one: Held, clip: Clip) -> float | None:
@@ -98,10 +101,11 @@ def _way(audit: Audit, one: Held, clip: Clip) -> float | None:
     return lr * clip(gradient) / reference_rms(audit, one)
 
 
-def _remark(optimizer: Optimizer, far: Sequence[tuple[Held, float]]) -> Remark:
+def _remark(audit: Audit, optimizer: Optimizer, far: Sequence[tuple[Held, float]]) -> Remark:
     one, way = far[0]
     m, lr = momentum(one), one.group.peak_lr or 0.0
     better = rounded(lr / way)
+    shift = beyond_first(one, effective_lr(one)) + against_reference(audit, one)
     return Remark(
         message=f"momentum {m:g} with lr = {lr:g} carries `{one.name}` {times(way)} times its size before the first gradient is forgotten",
         module=together(name.name for name, _ in far),
@@ -110,4 +114,5 @@ def _remark(optimizer: Optimizer, far: Sequence[tuple[Held, float]]) -> Remark:
         evidence=Evidence("lr g / ((1 - m) RMS(W))", logarithm(OVERWHELMING), None, logarithm(way), None, "a gradient that lasts"),
         help=(Remedy(f"lr = {better:g} with this momentum", f"carries it {times(way * better / lr)} times its size"),),
         siblings=tuple(other.name for other, _ in far[1:]),
+        claim=Claim("update", (one.name,), log10(OVERWHELMING), "above", slack=0.0, shift=shift),
     )

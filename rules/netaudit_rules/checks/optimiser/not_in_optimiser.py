@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from netaudit import Audit, Optimizer, Remark, Remedy, Severity, Where, check, ever_reached
+from netaudit import Audit, Claim, Optimizer, Remark, Remedy, Severity, Where, check, ever_reached
+from netaudit_rules.checks.claiming import LEAST
 from netaudit_rules.checks.common import owner_site
 from netaudit_rules.checks.optimiser.common import place, together
 
@@ -109,6 +110,7 @@ def _missing(audit: Audit, missing: Sequence[str], optimised: frozenset[str]) ->
         help=(Remedy("build the optimiser last, from model.parameters(), or turn requires_grad off for what is to stay as it is"),),
         siblings=tuple(others),
         key="missing",
+        claim=Claim("gradient", (shown,), LEAST, "above", certain=True),
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isfinite
+from math import isfinite, log10
 
-from netaudit import EXPLODING, FORECAST_ERROR, Audit, Evidence, Optimizer, Remark, Remedy, check
+from netaudit import EXPLODING, FORECAST_ERROR, Audit, Claim, Evidence, Optimizer, Remark, Remedy, check
 from netaudit_rules.checks.optimiser.common import (
     DOUBT,
     Clip,
@@ -94,7 +94,7 @@ def unstable_learning_rate(audit: Audit) -> Iterator[Remark]:
         own = [one for one in held(audit) if one.optimizer is optimizer and one.kind.name in ("SGD", "ASGD") and one.name in free]
         over = _over_limit(audit, own, spare, clip)
         if over is not None and over > LIMIT:
-            yield _remark(optimizer, own, over)
+            yield _remark(audit, optimizer, own, over)
 
 
 def _explodes(audit: Audit) -> bool:
@@ -129,7 +129,7 @@ def _over_limit(audit: Audit, own: list[Held], spare: float, clip: Clip) -> floa
     return total if own else None
 
 
-def _remark(optimizer: Optimizer, own: list[Held], over: float) -> Remark:
+def _remark(audit: Audit, optimizer: Optimizer, own: list[Held], over: float) -> Remark:
     lr = max(one.group.first_lr or 0.0 for one in own)
     better = rounded(lr / over)
     return Remark(
@@ -139,4 +139,5 @@ def _remark(optimizer: Optimizer, own: list[Held], over: float) -> Remark:
         reason="the loss cannot fall below its bound, so with this gradient its curvature is at least ||G||^2 / (2 L)",
         evidence=Evidence("lr lambda / (2 (1 + m))", logarithm(EDGE), None, logarithm(over), None, "a lower estimate of lambda"),
         help=(Remedy(f"lr = {better:g} or less", f"{times(over * better / lr)} times that limit by this estimate, which is a lower one"),),
+        claim=Claim("edge", audit.graph.heads[:1], log10(EDGE), "above"),
     )

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from netaudit import Arg, Audit, Evidence, Node, Ref, Remark, check
+from netaudit_rules.checks.claiming import breaks
 
 CTC = frozenset({"aten.ctc_loss", "aten._ctc_loss"})
 
@@ -93,6 +94,7 @@ def _infinite(node: Node, short: Sequence[tuple[int, int]]) -> Remark:
         reason="the loss is inf and its gradient NaN; zero_infinity=True leaves such samples out",
         evidence=Evidence("loss", None, None, None, None, "lengths of the example input"),
         key="ctc",
+        claim=breaks(node.name, certain=True),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from netaudit import Audit, Evidence, Node, Remark, Severity, check
+from netaudit_rules.checks.claiming import breaks, may_break
 from netaudit_rules.checks.common import behind_moves
 from netaudit_rules.checks.places import Place, folded
 from netaudit_rules.checks.ranges import FORMATS, HALF, learning
@@ -73,6 +74,7 @@ def eps_vanishes_in_dtype(audit: Audit) -> Iterator[Remark]:
 class _Eps:
     value: float
     dtype: str
+    at: tuple[str, ...]
 
 
 def _places(audit: Audit) -> Iterator[Place[_Eps]]:
@@ -96,25 +98,24 @@ def _guard(audit: Audit, node: Node) -> _Eps | None:
     if node.op not in ADDING:
         return None
     eps = next((o for o in node.operands[1:] if _vanishes(o, node.dtype)), None)
-    if not isinstance(eps, float) or not _is_used_by_singular(audit, node):
-        return None
-    return _Eps(eps, node.dtype)
+    used_by = _singular_users(audit, node) if isinstance(eps, float) else ()
+    return _Eps(eps, node.dtype, used_by) if isinstance(eps, float) and used_by else None
 
 
-def _is_used_by_singular(audit: Audit, node: Node) -> bool:
+def _singular_users(audit: Audit, node: Node) -> tuple[str, ...]:
     found = (singular_of(n) for n in audit.graph.nodes)
-    return any(s is not None and behind_moves(audit.facts, s.operand).name == node.name for s in found)
+    return tuple(s.node.name for s in found if s is not None and behind_moves(audit.facts, s.operand).name == node.name)
 
 
 def _inside(node: Node) -> _Eps | None:
     """The eps of a norm: of one written out as it stands in the calls that were folded."""
     if not node.folded:
         eps = node.args.get("eps")
-        return _Eps(float(eps), node.dtype) if isinstance(eps, (int, float)) and _vanishes(eps, node.dtype) else None
+        return _Eps(float(eps), node.dtype, (node.name,)) if isinstance(eps, (int, float)) and _vanishes(eps, node.dtype) else None
     for inner in node.folded:
         eps = next((o for o in inner.operands[1:] if inner.op in ADDING and _vanishes(o, inner.dtype)), None)
         if isinstance(eps, float):
-            return _Eps(eps, inner.dtype)
+            return _Eps(eps, inner.dtype, (node.name,))
     return None
 
 
@@ -138,4 +139,5 @@ def _remark(node: Node, severity: Severity, eps: _Eps, siblings: tuple[str, ...]
         reason="the tensor is zero somewhere on the example input: 0 / 0" if severity == "error" else "a zero row gives 0 / 0",
         evidence=Evidence("eps", None, None, None, None, "rounding of the format"),
         siblings=siblings,
+        claim=breaks(eps.at[0], certain=True) if severity == "error" else may_break(*eps.at),
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isinf
+from math import isinf, log10
 
-from netaudit import Audit, Evidence, Node, Remark, check
+from netaudit import Audit, Claim, Evidence, Node, Remark, check
 from netaudit_rules.checks.places import Place, folded
 from netaudit_rules.checks.ranges import FORMATS
 from netaudit_rules.checks.singular import reaches_softmax
@@ -73,17 +73,17 @@ def half_mask_constant(audit: Audit) -> Iterator[Remark]:
         IEEE 754-2019, section 3.6 (binary16); huggingface/transformers pull request 17306 (finfo.min instead of -1e9).
     """
     for place, siblings in folded(_places(audit)):
-        yield _remark(place.node, place.found, siblings)
+        yield _remark(place.node, *place.found, siblings)
 
 
-def _places(audit: Audit) -> Iterator[Place[float]]:
+def _places(audit: Audit) -> Iterator[Place[tuple[float, bool]]]:
     for outer in audit.graph.nodes:
         for node in outer.folded or (outer,):
             if node.op not in OPS or node.dtype != "float16":
                 continue
             beyond = next((v for v in _constants(audit, node) if abs(v) > FORMATS["float16"].largest and not isinf(v)), None)
             if beyond is not None and (outer.folded or reaches_softmax(audit.facts, node)):
-                yield Place(node, "warning", "mask", beyond)
+                yield Place(node, "warning", "mask", (beyond, bool(outer.folded)))
 
 
 def _constants(audit: Audit, node: Node) -> Iterator[float]:
@@ -97,7 +97,7 @@ def _constants(audit: Audit, node: Node) -> Iterator[float]:
                 yield signal.range.lo
 
 
-def _remark(node: Node, value: float, siblings: tuple[str, ...]) -> Remark:
+def _remark(node: Node, value: float, inside: bool, siblings: tuple[str, ...]) -> Remark:
     return Remark(
         message=f"the mask constant {value:g} does not fit float16: it becomes {'-' if value < 0 else ''}inf",
         module=node.where.module,
@@ -105,4 +105,5 @@ def _remark(node: Node, value: float, siblings: tuple[str, ...]) -> Remark:
         reason="the largest number of float16 is 65504; a row whose entries are all hidden is NaN, and so is every gradient",
         evidence=Evidence("mask constant", None, None, None, None, "rounding of the format"),
         siblings=siblings,
+        claim=None if inside else Claim("largest", (node.name,), log10(FORMATS["float16"].largest), "above", certain=True),
     )

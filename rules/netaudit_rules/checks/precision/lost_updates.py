@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import erfc, sqrt
+from math import erfc, log10, sqrt
 
-from netaudit import Audit, Evidence, Optimizer, Remark, Remedy, check
+from netaudit import Audit, Claim, Evidence, Optimizer, Remark, Remedy, check
 from netaudit_rules.checks.optimiser.common import Clip, Held, clip_of, held, logarithm, place, step, together, weight_rms
 
 LOST = {"bfloat16": 2.0**-9, "float16": 2.0**-12}
 """A change below this share of a number is rounded away whatever the number's mantissa; up to twice that it may be."""
 MOST = 0.5
+MEDIAN = 0.6745
+"""The median size of a normal number over its deviation."""
 
 
 @check("NA504", severity="warning", needs={"training", "dtype"})
@@ -102,4 +104,15 @@ def _remark(audit: Audit, optimizer: Optimizer, shares: Sequence[tuple[Held, flo
         evidence=Evidence("share of entries", logarithm(MOST), None, logarithm(whole), None, "steps as the first, at the peak lr"),
         help=(Remedy("keep the parameters in fp32 and use autocast, or an optimiser with fp32 master copies"),),
         siblings=tuple(other.name for other in stuck[1:]),
+        claim=Claim("update", (one.name,), log10(LOST[dtype] * _median(audit, one)), "below", aside=True),
     )
+
+
+def _median(audit: Audit, one: Held) -> float:
+    """The median size of an entry over the RMS: a step below that share of it is lost on half of the entries."""
+    value, rms = audit.facts.signals[one.info.node].value, weight_rms(audit, one.name)
+    if value is None or not rms:
+        return MEDIAN
+    from numpy import median  # numpy, which a rule's text does without
+
+    return max(float(median(abs(value))), 1e-300) / rms

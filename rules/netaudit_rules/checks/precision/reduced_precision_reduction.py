@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log10, sqrt
 
-from netaudit import Audit, Evidence, Node, Remark, Severity, check
+from netaudit import Audit, Claim, Evidence, Node, Remark, Severity, check
 from netaudit_rules.checks.places import Place, folded, module_at
 from netaudit_rules.checks.ranges import FORMATS, Spread, entries, rms_of, spread_of
 
@@ -146,4 +146,13 @@ def _remark(audit: Audit, node: Node, severity: Severity, found: _Range, sibling
         evidence=Evidence("size", log10(found.limit), None, log10(found.size), None, "normal entries"),
         siblings=siblings,
         key=node.op,
+        claim=_claim(node, found),
     )
+
+
+def _claim(node: Node, found: _Range) -> Claim | None:
+    """The result reaches an end of the format; what is inside a folded attention is not read."""
+    if node.folded:
+        return None
+    quantity, side = ("largest", "above") if found.limit == HALF.largest else ("value", "below")
+    return Claim("largest" if quantity == "largest" else "value", (node.name,), log10(found.limit), "above" if side == "above" else "below")

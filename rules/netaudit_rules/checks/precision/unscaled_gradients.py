@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netaudit import Audit, Evidence, ParamInfo, Remark, Remedy, check
+from netaudit import Audit, Claim, Evidence, ParamInfo, Remark, Remedy, check
 from netaudit_rules.checks.common import is_matrix, trained
 from netaudit_rules.checks.optimiser.common import together
 from netaudit_rules.checks.optimiser.invariance import LINEAR
@@ -84,11 +84,11 @@ def _underflow(audit: Audit) -> Iterator[Remark]:
     """The weights whose gradient comes through an activation whose own gradient is zero in fp16."""
     if audit.flow.seed != "loss":
         return
-    smallest = [(name, size) for name, info in trained(audit) if is_matrix(info.shape) and (size := _smallest(audit, info)) is not None]
-    gone = [(name, size) for name, size in smallest if size < TINY - DOUBT]
+    smallest = [(name, one) for name, info in trained(audit) if is_matrix(info.shape) and (one := _smallest(audit, info)) is not None]
+    gone = [(name, found) for name, found in smallest if found[0] < TINY - DOUBT]
     if not gone:
         return
-    worst, size = min(gone, key=lambda item: item[1])
+    worst, (size, at) = min(gone, key=lambda item: item[1])
     yield Remark(
         message=f"unless the loss is scaled {len(gone)} weights get no gradient in fp16: on the way to `{worst}` it is {10**size:.1e}",
         module=together(name for name, _ in gone),
@@ -98,14 +98,18 @@ def _underflow(audit: Audit) -> Iterator[Remark]:
         help=(Remedy("scaler.scale(loss).backward(); scaler.unscale_(opt); clip; scaler.step(opt); scaler.update(); or bf16"),),
         siblings=tuple(name for name, _ in gone if name != worst),
         key="fp16",
+        claim=Claim("gradient", (at,), TINY, "below"),
     )
 
 
-def _smallest(audit: Audit, info: ParamInfo) -> float | None:
-    """log10 of the smallest gradient on the way to a weight of those that autocast takes in fp16, now or once zero factors have moved."""
+def _smallest(audit: Audit, info: ParamInfo) -> tuple[float, str] | None:
+    """log10 of the smallest gradient on the way to a weight of those that autocast takes in fp16, and whose it is.
+
+    Now, or once zero factors have moved if it is larger then.
+    """
     found = []
     for flow in (audit.flow, audit.later):
         half = [n for n in flow.path(info.node)[1:] if flow.facts.nodes[n].op in LINEAR] if flow is not None else []
-        sizes = [f for name in half if flow is not None and (f := flow.nodes[name].forecast) is not None and f > float("-inf")]
+        sizes = [(f, name) for name in half if flow is not None and (f := flow.nodes[name].forecast) is not None and f > float("-inf")]
         found += [min(sizes)] if sizes else []
     return max(found, default=None)

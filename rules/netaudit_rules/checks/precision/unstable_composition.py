@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf, isinf, log10
 
-from netaudit import Audit, Evidence, Node, Remark, Severity, check
-from netaudit_rules.checks.compositions import Composition, by_difference, composition_of, feeds_nll, largest_of
+from netaudit import Audit, Claim, Evidence, Node, Remark, Severity, check
+from netaudit_rules.checks.claiming import breaks
+from netaudit_rules.checks.compositions import SOFTMAX, Composition, by_difference, composition_of, feeds_nll, largest_of
 from netaudit_rules.checks.hidden import hidden
 from netaudit_rules.checks.places import Place, folded, module_at
 from netaudit_rules.checks.ranges import format_of, learning, spread_of
@@ -88,6 +89,7 @@ class _Unstable:
     quantity: str
     limit: float
     size: float | None
+    made: Composition | None = None
 
 
 def _compositions(audit: Audit) -> Iterator[Place[_Unstable]]:
@@ -98,7 +100,9 @@ def _compositions(audit: Audit) -> Iterator[Place[_Unstable]]:
             continue
         size = largest_of(audit, found)
         quantity = "a difference of logits" if found.across else "an operand"
-        unstable = _Unstable(found.name, found.failure, found.fused, quantity, found.limit, inf if _is_masked(audit, found) else size)
+        unstable = _Unstable(
+            found.name, found.failure, found.fused, quantity, found.limit, inf if _is_masked(audit, found) else size, found
+        )
         yield Place(node, _severity(unstable.size, found), found.name, unstable)
 
 
@@ -189,4 +193,19 @@ def _remark(audit: Audit, node: Node, severity: Severity, found: _Unstable, sibl
         ),
         siblings=siblings,
         key=found.name,
+        claim=_claim(audit, node, severity, found),
     )
+
+
+def _claim(audit: Audit, node: Node, severity: Severity, found: _Unstable) -> Claim | None:
+    """It breaks now, or its operand comes so near that it does after the growth that is allowed for."""
+    if severity == "error":
+        return breaks(node.name, certain=found.made is None or (found.size is not None and isinf(found.size)))
+    if severity == "info" or found.made is None:
+        return None
+    limit = log10(found.made.limit / found.made.grows)
+    if not found.made.across:
+        return Claim("largest", (found.made.source,), limit, "above")
+    user = next(n for n in audit.graph.nodes if found.made.source in n.inputs and n.op in SOFTMAX)
+    dim = user.args.get("dim")
+    return Claim("span", (found.made.source,), limit, "above", axis=dim if isinstance(dim, int) else None)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import log, sqrt
+from math import log, log10, sqrt
 
-from netaudit import FORECAST_ERROR, Audit, Evidence, Node, Remark, check
+from netaudit import FORECAST_ERROR, Audit, Claim, Evidence, Node, Remark, check
 from netaudit_rules.checks.common import home
 from netaudit_rules.checks.limits import worst_excess
 from netaudit_rules.checks.losses import source
@@ -88,4 +88,5 @@ def _remarks(audit: Audit, node: Node) -> Iterator[Remark]:
             severity="warning" if size > HARMFUL else "info",
             reason=f"the loss starts near {size * sqrt(2 * log(classes)):.3g} instead of log {classes} = {log(classes):.3g}",
             evidence=Evidence("", None, None, None, None, "mean-field over random inputs and weights"),
+            claim=Claim("deviation", node.inputs[:1], log10(HARMFUL if size > HARMFUL else NOTICED), "above", axis=axis, aside=True),
         )

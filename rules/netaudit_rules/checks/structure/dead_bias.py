@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import log10, prod
 
-from netaudit import Audit, Node, Remark, check
+from netaudit import Audit, Claim, Node, Remark, check
 from netaudit_rules.checks.common import common_module, module_of
 from netaudit_rules.checks.norms import GROUP, INSTANCE, group_size, is_on_batch
 from netaudit_rules.checks.weights import uses
+
+CANCELLED = -3.0
+"""log10 of what rounding leaves of a sum that cancels, in single precision at most: 1e-7 for each of thousands of terms."""
 
 
 @check("NA401", severity="info")
@@ -58,16 +62,24 @@ def dead_bias(audit: Audit) -> Iterator[Remark]:
     for use in uses(audit.graph):
         readers = users.get(use.node.name, [])
         if use.bias in trained and len(readers) == 1 and _takes_off_channel_means(readers[0], use.node):
-            found.append(trained[use.bias])
+            found.append((trained[use.bias], use.node))
     if found:
-        module = common_module(module_of(name) for name in found) or module_of(found[0])
+        names = [name for name, _ in found]
+        module = common_module(module_of(name) for name in names) or module_of(names[0])
         yield Remark(
-            message=f"`{found[0]}` has no effect: the normalisation behind it subtracts it again",
+            message=f"`{names[0]}` has no effect: the normalisation behind it subtracts it again",
             module=module,
-            where=audit.graph.params[found[0]].where,
+            where=audit.graph.params[names[0]].where,
             reason="its gradient is exactly 0; bias=False saves it",
-            siblings=tuple(found[1:]),
+            siblings=tuple(names[1:]),
+            claim=_claim(audit, *found[0]),
         )
+
+
+def _claim(audit: Audit, bias: str, layer: Node) -> Claim:
+    """What is left of the sum of the layer's gradients, against ``sqrt(terms)`` of them: what terms that do not cancel would make."""
+    terms = prod(layer.shape) / prod(audit.graph.params[bias].shape)
+    return Claim("gradient", (bias,), CANCELLED + 0.5 * log10(terms), "below", over=(layer.name,), certain=True, aside=True)
 
 
 def _takes_off_channel_means(node: Node, layer: Node) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from netaudit import Audit, Evidence, Remark, check
+from netaudit import Audit, Claim, Evidence, Remark, check
+from netaudit_rules.checks.claiming import gradient_grows
 from netaudit_rules.checks.common import common_module, owner_site, scientific
 from netaudit_rules.checks.norms import NORMS
 from netaudit_rules.checks.residual import Residual, between_blocks, streams
@@ -93,4 +94,11 @@ def _remark(audit: Audit, run: Sequence[Residual]) -> Remark:
         severity="error" if size > CERTAIN else "warning" if size > HARMFUL else "info",
         reason="post-norm rescales the shortcut in every block; deep stacks need a warm-up of the learning rate, DeepNorm, or pre-norm",
         evidence=Evidence("change of the gradient's norm", HARMFUL, None, change, None, "mean-field over random inputs and weights"),
+        claim=_claim(audit, run, change) if change is not None and size > HARMFUL else None,
     )
+
+
+def _claim(audit: Audit, run: Sequence[Residual], change: float) -> Claim:
+    """A change beyond the limit, in its direction."""
+    ends = run[0].fork, run[-1].add
+    return gradient_grows(audit, *ends, HARMFUL, "above") if change > 0.0 else gradient_grows(audit, *ends, -HARMFUL, "below")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf
 
-from netaudit import Audit, Node, Remark, check
+from netaudit import Audit, Claim, Node, Remark, check
 from netaudit_rules.checks.common import common_module, home
 from netaudit_rules.checks.losses import dependent, downstream
 
@@ -77,4 +78,5 @@ def _remark(audit: Audit, found: Sequence[tuple[Node, float]]) -> Remark:
         severity="error" if most >= 1.0 else "warning" if most >= CERTAIN or in_series else "info",
         reason=f"{left}; if {most:g} was meant as the probability of keeping, give {kept:.3g}",
         siblings=tuple(node.where.module or node.name for node, _ in found if node is not first),
+        claim=Claim("value", (first.name,), -inf, "below", certain=True, aside=True) if most >= 1.0 else None,
     )

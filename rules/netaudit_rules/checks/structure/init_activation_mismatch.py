@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import log10
 
 from netaudit import Audit, Evidence, Remark, check
 from netaudit_rules.checks.chains import Link, activations, chains, gradient_growth, home_of, longest
+from netaudit_rules.checks.claiming import ends, signal_grows
 from netaudit_rules.checks.common import owner_site, scientific
 from netaudit_rules.checks.losses import label
 from netaudit_rules.checks.weights import drawn_as, fan_in
@@ -114,4 +116,5 @@ def _remark(audit: Audit, run: Sequence[Link], told: float) -> Remark:
             "gradient in front of the stack over behind", None, None, change, None, "mean-field over random inputs and weights"
         ),
         siblings=tuple(use.param for use in layers[1:]),
+        claim=replace(signal_grows(*ends(run), DRIFT if told > 0.0 else -DRIFT, "above" if told > 0.0 else "below"), aside=True),
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import log10, sqrt
 
-from netaudit import Audit, Evidence, Remark, check
+from netaudit import Audit, Claim, Evidence, Remark, check
 from netaudit_rules.checks.common import home
 from netaudit_rules.checks.losses import CLASSES
 from netaudit_rules.checks.norms import DIRECTION, NORMS
@@ -114,7 +114,8 @@ def _remarks(audit: Audit, run: Sequence[Residual]) -> Iterator[Remark]:
     moments = audit.facts.signals[run[-1].add].moments
     if moments is None or moments.mean_square < NOTICED**2:
         return
-    logits = _logits(audit, run[-1].add)
+    scores = _scores(audit, run[-1].add)
+    logits = None if scores is None else _rms(audit, scores)
     large = logits is not None and logits > HARMFUL and all(one.gain == 1.0 for one in run)  # else NA405 says why
     at_loss = f"; the logits are forecast at {logits:.3g}" if logits is not None else ""
     node = audit.facts.nodes[run[-1].add]
@@ -127,13 +128,20 @@ def _remarks(audit: Audit, run: Sequence[Residual]) -> Iterator[Remark]:
         evidence=Evidence(
             "RMS of the stream", None, None, 0.5 * log10(moments.mean_square), None, "mean-field over random inputs and weights"
         ),
+        claim=Claim("value", (scores,), log10(HARMFUL), "above", slack=0.0, aside=True)
+        if large and scores is not None
+        else Claim("value", (node.name,), log10(NOTICED), "above", slack=0.0),
     )
 
 
-def _logits(audit: Audit, last: str) -> float | None:
-    """The forecast RMS of the scores of a cross-entropy behind the stream."""
+def _scores(audit: Audit, last: str) -> str | None:
+    """The scores of a cross-entropy behind the stream."""
     for node in audit.graph.nodes:
         if node.op in CLASSES and last in ancestors(audit, node.name):
-            moments = audit.facts.signals[node.inputs[0]].moments
-            return None if moments is None else sqrt(moments.mean_square)
+            return node.inputs[0]
     return None
+
+
+def _rms(audit: Audit, name: str) -> float | None:
+    moments = audit.facts.signals[name].moments
+    return None if moments is None else sqrt(moments.mean_square)

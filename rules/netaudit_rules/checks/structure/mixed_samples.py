@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from netaudit import Audit, Node, Remark, check
+from netaudit import Audit, Claim, Node, Remark, check
 from netaudit_rules.checks.axes import ATTENTION, RECURRENT, sample_axes
+from netaudit_rules.checks.claiming import ROUNDED
 from netaudit_rules.checks.common import common_module, home
 from netaudit_rules.checks.losses import CLASSES, comparisons, dependent, source
 from netaudit_rules.checks.norms import DIRECTION
@@ -92,17 +93,26 @@ def mixed_samples(audit: Audit) -> Iterator[Remark]:
         if (kept or (node.op in SOFTMAX and node.name in results)) and not moving.isdisjoint(node.inputs) and _mixes(audit, node, axes)
     ]
     if found:
-        yield _remark(audit, found)
+        yield _remark(audit, found, axes)
 
 
-def _remark(audit: Audit, found: Sequence[Node]) -> Remark:
+def _remark(audit: Audit, found: Sequence[Node], axes: Mapping[str, frozenset[int]]) -> Remark:
     return Remark(
         message=f"{_spoken(found[0])} runs over the samples of the batch",
         module=common_module(home(audit.facts, node.name) for node in found) or home(audit.facts, found[0].name),
         where=found[0].where,
         reason="axis 0 of the input is the axis of samples at the loss, and this call mixes what stands along it",
         siblings=tuple(node.where.module or node.name for node in found[1:]),
+        claim=_claim(audit, found[0], axes),
     )
+
+
+def _claim(audit: Audit, node: Node, axes: Mapping[str, frozenset[int]]) -> Claim:
+    """What one sample gets of a gradient comes from others, too: of an attention by way of its values."""
+    rank = len(audit.facts.nodes[node.inputs[0]].shape)
+    axis = rank - 2 if node.op in ATTENTION else min(axes[node.inputs[0]])
+    operand = node.inputs[2] if node.op in ATTENTION and len(node.inputs) > 2 else node.inputs[0]
+    return Claim("mixed", (f"{operand} > {node.name}",), ROUNDED, "above", axis=axis, certain=True, aside=True)
 
 
 def _is_kept(audit: Audit, axes: Mapping[str, frozenset[int]]) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import sqrt
 
-from netaudit import Audit, Node, Remark, Severity, check
+from netaudit import Audit, Claim, Node, Remark, Severity, check
+from netaudit_rules.checks.claiming import passes_nothing
 from netaudit_rules.checks.common import common_module
 from netaudit_rules.checks.norms import group_size, is_on_batch
+from netaudit_rules.checks.similarity import difference
 
 NOTICED = 16
 """Values per channel below which the standard deviation is off by more than a third, which slows training down."""
@@ -21,7 +23,8 @@ def small_batch_norm(audit: Audit) -> Iterator[Remark]:
     """BatchNorm estimates its statistics from a handful of values.
 
     Why:
-        With two values per channel the normalised ones are -1 and 1 whatever they were, and no gradient passes. With a few,
+        With two values per channel the normalised ones are -1 and 1 as soon as they differ by more than the root of eps, and no
+        gradient passes (closer ones are enlarged by up to 1 / sqrt(eps) = 316). With a few,
         mean and variance are noise: the relative error of the standard deviation is ``sqrt(1 / (2 (m - 1)))`` for m values,
         a sample's output depends on its neighbours in the batch, and training and eval disagree.
 
@@ -76,7 +79,7 @@ def _severity(audit: Audit, size: int) -> Severity:
 def _remark(audit: Audit, size: int, nodes: Sequence[Node]) -> Remark:
     first = nodes[0]
     effect = (
-        "they become -1 and 1 whatever they were, and no gradient passes"
+        "they become -1 and 1 as soon as they differ by more than the root of eps, and no gradient passes"
         if size <= DEGENERATE
         else f"the standard deviation is off by {sqrt(0.5 / (size - 1)):.0%}, and each sample depends on the others"
     )
@@ -89,4 +92,14 @@ def _remark(audit: Audit, size: int, nodes: Sequence[Node]) -> Remark:
         reason=effect,
         siblings=tuple(node.where.module or node.name for node in nodes[1:]),
         key=str(size),
+        claim=_claim(audit, first) if size == DEGENERATE else None,
     )
+
+
+def _claim(audit: Audit, node: Node) -> Claim | None:
+    """Two values of a batch pass no gradient, where they are forecast to be further apart than the root of eps."""
+    signal = audit.facts.signals[node.inputs[0]]
+    apart = difference(signal, 0)
+    if signal.moments is None or apart is None or signal.shape[0] != DEGENERATE:
+        return None
+    return passes_nothing(node, signal.moments.mean_square * apart / 2.0)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from netaudit import Audit, Node, Remark, Severity, check
+from netaudit import Audit, Claim, Node, Remark, Severity, check
 from netaudit_rules.checks.axes import PRODUCTS, contracted, moved
+from netaudit_rules.checks.claiming import ROUNDED
 from netaudit_rules.checks.common import home
 from netaudit_rules.checks.losses import WEIGHTED, dependent, source
 
@@ -109,6 +110,7 @@ def _singleton(audit: Audit, node: Node, axis: int) -> Remark:
         severity=severity,
         reason=f"{why}; the gradient through it is exactly 0",
         key="single",
+        claim=_passes_none(node),
     )
 
 
@@ -129,7 +131,13 @@ def _attention(audit: Audit, node: Node) -> Iterator[Remark]:
         severity="warning" if alone and not audit.guessed else "info",
         reason="queries and keys get no gradient" + ("; the sequence has length 1 here: is the right axis the sequence?" if alone else ""),
         key="single",
+        claim=_passes_none(node),
     )
+
+
+def _passes_none(node: Node) -> Claim:
+    """The gain of the call for its logits (for an attention its queries) is nothing but rounding."""
+    return Claim("gain", (f"{node.inputs[0]} > {node.name}",), ROUNDED, "below", certain=True, aside=True)
 
 
 # the axis that is summed ------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from netaudit import Audit, Evidence, Node, Remark, check
+from netaudit import Audit, Claim, Evidence, Node, Remark, check
+from netaudit_rules.checks.claiming import ROUNDED
 from netaudit_rules.checks.common import MOVES, common_module, module_of, owner_site
 from netaudit_rules.checks.norms import NORMS
 from netaudit_rules.checks.weights import Use, is_constant, uses
@@ -167,4 +168,13 @@ def _remark(audit: Audit, found: Sequence[Use], *, is_stuck: bool) -> Remark:
         evidence=Evidence("", None, None, None, None, "values of the weights" + ("; holds for every input" if is_stuck else "")),
         siblings=tuple(use.param for use in found[1:]),
         key="stuck" if is_stuck else "start",
+        claim=_claim(first, is_stuck=is_stuck),
+    )
+
+
+def _claim(use: Use, *, is_stuck: bool) -> Claim:
+    """The outputs of all units are equal; if they stay so, their gradients are."""
+    axis = 1 if "conv" in use.node.op else -1
+    return Claim(
+        "gradient difference" if is_stuck else "difference", (use.node.name,), ROUNDED, "below", axis=axis, certain=True, aside=True
     )

@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Any
 
 from netaudit import Audit, Evidence, Remark, check
+from netaudit_rules.checks.claiming import is_within
 from netaudit_rules.checks.common import home
 from netaudit_rules.checks.losses import Comparison, comparisons, example, label, reach, source
 
@@ -95,4 +96,5 @@ def _remark(audit: Audit, comparison: Comparison, values: tuple[float, float], t
         reason=f"{share:.0%} of the targets' variance cannot be reached, whatever the model learns",
         evidence=Evidence("", None, None, None, None, "range for all inputs and weights; targets of the example"),
         key=label(made),
+        claim=is_within(*values, comparison.prediction),
     )

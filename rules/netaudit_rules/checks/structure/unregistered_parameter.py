@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from netaudit import Audit, Remark, Unregistered, check, ever_reached
+from netaudit import Audit, Claim, Remark, Unregistered, check, ever_reached
+from netaudit_rules.checks.claiming import LEAST
 
 LOSS = "the loss"
 
@@ -96,6 +97,7 @@ def _remark(found: Sequence[Unregistered]) -> Remark:
         reason=_reason(first, in_loss),
         siblings=tuple(stray.name for stray in found[1:]),
         key=first.name,
+        claim=Claim("gradient", (first.node,), LEAST, "above", certain=True) if first.is_leaf else None,
     )
 
 

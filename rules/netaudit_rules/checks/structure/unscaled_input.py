@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import log10, sqrt
 
-from netaudit import FORECAST_ERROR, Audit, Evidence, Node, Remark, check
+from netaudit import FORECAST_ERROR, Audit, Claim, Evidence, Node, Remark, check
 from netaudit_rules.checks.common import MOVES, home
 from netaudit_rules.checks.limits import worst_excess
 from netaudit_rules.checks.norms import DIRECTION, NORMS
@@ -84,4 +84,5 @@ def _remark(audit: Audit, name: str, size: float, use: Use) -> Remark:
         reason=f"the initialisation assumes inputs of unit variance{harm}",
         evidence=Evidence("RMS of the input", None, None, None, log10(size), "the example input"),
         key=name,
+        claim=Claim("value", (name,), log10(LARGE if size > LARGE else SMALL), "above" if size > LARGE else "below", certain=True),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import log10, sqrt
 
-from netaudit import FORECAST_ERROR, Audit, Evidence, Remark, check
+from netaudit import FORECAST_ERROR, Audit, Claim, Evidence, Remark, check
 from netaudit_rules.checks.common import home
 from netaudit_rules.checks.limits import worst_excess
 from netaudit_rules.checks.losses import Comparison, comparisons, example, source
@@ -87,4 +87,11 @@ def _remark(audit: Audit, comparison: Comparison, size: float, output: float, ra
         reason=f"the head has to grow {10**ratio:.3g} times, and a squared error's gradient is as many times too large{harm}",
         evidence=Evidence("targets over output", NOTICED, None, ratio, None, "targets of the example, output by mean-field"),
         key=comparison.node.op,
+        claim=Claim(
+            "value",
+            (comparison.target,),
+            HARMFUL if ratio > HARMFUL else NOTICED,
+            "above",
+            over=(comparison.prediction,) if output > 1.0 else (),
+        ),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netaudit import Audit, Node, Remark, check
+from netaudit import Audit, Claim, Node, Remark, check
+from netaudit_rules.checks.claiming import RANDOM
 from netaudit_rules.checks.common import home
 from netaudit_rules.checks.losses import WEIGHTED
 from netaudit_rules.checks.weights import ancestors
@@ -73,6 +74,7 @@ def weights_drawn_in_forward(audit: Audit) -> Iterator[Remark]:
                 where=node.where,
                 reason="the layer is built inside forward: build it in the constructor",
                 key=node.name,
+                claim=Claim("noise", audit.graph.outputs[:1], RANDOM, "above", certain=True, aside=True),
             )
 
 

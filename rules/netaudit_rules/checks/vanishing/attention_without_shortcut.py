@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import log10
 
-from netaudit import Audit, Evidence, Node, Remark, check
+from netaudit import Audit, Claim, Evidence, Node, Remark, check
 from netaudit_rules.checks.axes import ATTENTION
 from netaudit_rules.checks.common import common_module, home
 from netaudit_rules.checks.losses import downstream
@@ -101,4 +102,10 @@ def _remark(audit: Audit, stack: Sequence[Node]) -> Remark:
         reason="attention averages over tokens; only a shortcut keeps what tells them apart",
         evidence=Evidence("", None, None, None, None, "mean-field over random inputs and weights"),
         siblings=tuple(node.where.module or node.name for node in stack[1:]),
+        claim=None if left is None else _claim(stack[-1], COLLAPSED if collapsed else left),
     )
+
+
+def _claim(last: Node, energy: float) -> Claim:
+    """Tokens differ by no more than a share of their energy; what is measured is the root of that."""
+    return Claim("difference", (last.name,), 0.5 * log10(energy), "below", axis=-2, aside=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from netaudit import Audit, Evidence, Remark, check, ever_reached
+from netaudit import Audit, Claim, Evidence, Node, Remark, check, ever_reached
+from netaudit_rules.checks.claiming import ROUNDED, no_gradient
 from netaudit_rules.checks.common import common_module, module_of, owner_site, trained
+from netaudit_rules.checks.norms import NORMS
 from netaudit_rules.checks.zeros import locked
 
 
@@ -122,7 +124,16 @@ def _cut_remark(audit: Audit, cut: Sequence[str]) -> Remark:
         evidence=Evidence("gradient", None, float("-inf"), None, None, "structure of the graph"),
         siblings=tuple(cut[1:]),
         key="cut",
+        claim=_claim(cut, nodes),
     )
+
+
+def _claim(cut: Sequence[str], nodes: Sequence[Node]) -> Claim:
+    """Exactly zero; behind a normalisation that subtracts all that it gets, what rounding leaves of the gradient there."""
+    smooth = next((node.name for node in nodes if node.op in NORMS), None)
+    if smooth is None:
+        return no_gradient(cut)
+    return Claim("gradient", tuple(cut), ROUNDED, "below", over=(smooth,), certain=True)
 
 
 def _named(op: str, regions: frozenset[str]) -> str:
@@ -139,4 +150,5 @@ def _unused_remark(audit: Audit, unused: Sequence[str]) -> Remark:
         reason="it takes memory and optimiser state, and weight decay shrinks it to nothing",
         siblings=tuple(unused[1:]),
         key="unused",
+        claim=no_gradient(unused),
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, log10
 from typing import Any
 
-from netaudit import Audit, Evidence, Node, Remark, check
+from netaudit import Audit, Claim, Evidence, Node, Remark, check
 from netaudit_rules.checks.common import common_module, home
 from netaudit_rules.checks.gaussian import mean_and_std, outside
 from netaudit_rules.checks.losses import WEIGHTED, label, source
-from netaudit_rules.checks.norms import BATCH, NORMS, is_on_batch
+from netaudit_rules.checks.norms import BATCH, NORMS, RMS, is_on_batch
+from netaudit_rules.checks.norms import LAYER as OVER_FEATURES
 
 ACTIVE: dict[str, tuple[float, float]] = {
     "aten.relu": (0.0, inf),
@@ -20,6 +21,8 @@ ACTIVE: dict[str, tuple[float, float]] = {
     "netaudit.hardswish": (-3.0, inf),
 }
 """Where an activation has a slope at all."""
+FEATURES = OVER_FEATURES | RMS
+"""Normalisations whose gains stand on the last axis."""
 DEAD = 0.99
 """A unit is taken as dead when it is off for 99 of 100 inputs: mean below -2.33 standard deviations."""
 LAYER = 0.9
@@ -145,4 +148,16 @@ def _remark(audit: Audit, layers: Sequence[_Layer]) -> Remark:
         evidence=Evidence("", None, None, None, None, f"off with a chance above {DEAD:.0%}; normal pre-activations"),
         siblings=tuple(layer.node.where.module or layer.node.name for layer in layers[1:]),
         key="dead" if first.share >= LAYER else "many",
+        claim=_claim(audit, first),
     )
+
+
+def _claim(audit: Audit, layer: _Layer) -> Claim:
+    """The share of units that are off for all entries; where units are not known, that of entries that are off."""
+    active, operand = _active(layer.node), layer.node.inputs[0]
+    if not layer.by_unit:
+        return Claim("outside", (operand,), log10(DEAD), "above", slack=0.0, between=active, aside=True)
+    made = source(audit.facts, operand)
+    axis = 1 if "conv" in made.op or made.op in NORMS - FEATURES else -1
+    limit = LAYER if layer.share >= LAYER else NOTICED
+    return Claim("off", (made.name,), log10(limit), "above", slack=0.0, axis=axis, between=active, aside=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from netaudit import Audit, Evidence, Remark, check
 from netaudit_rules.checks.chains import Link, activations, chains, gradient_growth, growth, home_of, longest
+from netaudit_rules.checks.claiming import ends, signal_grows
 from netaudit_rules.checks.common import owner_site, scientific
 from netaudit_rules.checks.weights import drawn_as
 
@@ -92,4 +93,5 @@ def _remark(audit: Audit, run: Sequence[Link]) -> Remark:
         reason="variance 1 / (3 fan_in) divides the second moment by 6 per ReLU layer; kaiming_normal_(w, nonlinearity='relu') keeps it",
         evidence=Evidence("RMS behind the stack over in front", None, None, forward, None, "mean-field over random inputs and weights"),
         siblings=tuple(use.param for use in layers[1:]),
+        claim=None if forward is None else signal_grows(*ends(run), forward, "below"),
     )

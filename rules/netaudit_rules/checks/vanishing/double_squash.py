@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import exp, log
+from math import exp, isfinite, log
 
 from netaudit import Audit, Evidence, Node, Remark, Severity, check
+from netaudit_rules.checks.claiming import is_within
 from netaudit_rules.checks.common import common_module, home
 from netaudit_rules.checks.losses import label, reach, source, tail
 
@@ -73,10 +74,10 @@ def double_squash(audit: Audit) -> Iterator[Remark]:
         inner = source(audit.facts, node.inputs[0])
         if inner.op not in SQUASHES or (label(inner), label(node)) in IDEMPOTENT:
             continue
-        yield _in_loss(audit, inner) if node.op == LOGITS else _in_model(audit, inner, node, in_loss=node.name in end)
+        yield _in_loss(audit, inner, node) if node.op == LOGITS else _in_model(audit, inner, node, in_loss=node.name in end)
 
 
-def _in_loss(audit: Audit, inner: Node) -> Remark:
+def _in_loss(audit: Audit, inner: Node, loss: Node) -> Remark:
     low, high = reach(audit.facts, inner.name)
     return Remark(
         message=f"{label(inner)} is applied before binary_cross_entropy_with_logits, which applies sigmoid itself",
@@ -87,6 +88,7 @@ def _in_loss(audit: Audit, inner: Node) -> Remark:
         f"the loss is at least {log(1 + exp(-high)):.3f} for a label 1 and {log(1 + exp(low)):.3f} for a label 0",
         evidence=Evidence("", None, None, None, None, "holds for every input"),
         key="loss",
+        claim=is_within(low, high, loss.inputs[0]),
     )
 
 
@@ -114,4 +116,5 @@ def _in_model(audit: Audit, inner: Node, outer: Node, *, in_loss: bool) -> Remar
         reason=f"the output is confined to {values}, and the gain of the two is at most {above(slope, 3)}",
         evidence=Evidence("", None, None, None, None, "holds for every input"),
         key=label(outer),
+        claim=is_within(values.lo, values.hi, outer.name) if isfinite(values.lo) or isfinite(values.hi) else None,
     )

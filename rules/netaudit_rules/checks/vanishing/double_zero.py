@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from netaudit import Audit, Remark, check
+from netaudit_rules.checks.claiming import no_gradient
 from netaudit_rules.checks.common import common_module, module_of, owner_site
 from netaudit_rules.checks.zeros import locked, zero_parameters
 
@@ -84,4 +85,5 @@ def _remark(audit: Audit, found: Sequence[str], zeros: Sequence[str]) -> Remark:
         where=owner_site(audit, module, audit.graph.params[found[0]].where),
         reason=f"the gradient of each holds the other as a factor; {len(found)} parameters are cut off by it. Start exactly one at zero",
         siblings=tuple(name for name in found if name not in zeros[:2]),
+        claim=no_gradient(found),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import exp, log10
 
-from netaudit import Audit, Evidence, Remark, check
+from netaudit import Audit, Claim, Evidence, Remark, check
 from netaudit_rules.checks.common import module_of, owner_site, scientific
 from netaudit_rules.checks.recurrences import Recurrence, recurrences, values
 
@@ -67,6 +67,7 @@ def forget_bias(audit: Audit) -> Iterator[Remark]:
             reason=f"b_ih + b_hh of the gate is {bias:.2f} in the mean; a sum of 1 to 3 lets gradients pass from the start",
             evidence=Evidence("what passes the forget gates", FORGOTTEN, None, left, None, "gates at their bias, outputs left out"),
             siblings=tuple(other.matrix for other, _, _ in found if other is not one),
+            claim=Claim("memory", (one.node.name,), FORGOTTEN, "below", axis=one.index),
         )
 
 

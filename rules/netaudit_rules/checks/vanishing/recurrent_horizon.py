@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import log10
 
-from netaudit import Audit, Evidence, Remark, check
+from netaudit import Audit, Claim, Evidence, Remark, check
 from netaudit_rules.checks.common import module_of, owner_site, scientific
 from netaudit_rules.checks.recurrences import Recurrence, recurrences
 from netaudit_rules.checks.spectrum import spectral_radius
@@ -52,7 +52,7 @@ def recurrent_horizon(audit: Audit) -> Iterator[Remark]:
             return model
 
         def example_inputs():
-            return torch.randn(4, 40, 8)
+            return 0.1 * torch.randn(4, 40, 8)
         ```
 
     References:
@@ -69,6 +69,7 @@ def recurrent_horizon(audit: Audit) -> Iterator[Remark]:
             reason=f"it keeps {10 ** (left / one.steps):.3f} in each; orthogonal recurrent weights, gates or attention reach further",
             evidence=Evidence("what a first state passes on", FORGOTTEN, None, left, None, "slopes at their largest"),
             siblings=tuple(other.matrix for other, _ in found if other is not one),
+            claim=Claim("memory", (one.node.name,), FORGOTTEN, "below", axis=one.index),
         )
 
 

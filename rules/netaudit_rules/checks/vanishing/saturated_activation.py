@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import inf
+from math import inf, log10
 
-from netaudit import Audit, Evidence, Node, Remark, check
+from netaudit import Audit, Claim, Evidence, Node, Remark, check
 from netaudit_rules.checks.common import common_module, home
 from netaudit_rules.checks.gaussian import mean_and_std, outside
 from netaudit_rules.checks.losses import dependent, downstream, label
@@ -98,6 +98,7 @@ def _remark(audit: Audit, found: Sequence[tuple[Node, float]]) -> Remark:
     first, share = found[0]
     mean, std = mean_and_std(audit.facts.signals[first.inputs[0]]) or (0.0, 0.0)
     low, high = _ends(first)
+    alike = tuple(node.inputs[0] for node, _ in found if _ends(node) == (low, high))
     return Remark(
         message=f"{share:.0%} of {label(first)} is forecast to be saturated: its input has mean {mean:.3g} and deviation {std:.3g}",
         module=common_module(home(audit.facts, node.name) for node, _ in found) or home(audit.facts, first.name),
@@ -105,4 +106,5 @@ def _remark(audit: Audit, found: Sequence[tuple[Node, float]]) -> Remark:
         reason=f"outside [{low:.3g}, {high:.3g}] its slope is below 1 % of the largest",
         evidence=Evidence("", None, None, None, None, "forecast mean and variance, normal"),
         siblings=tuple(node.where.module or node.name for node, _ in found[1:]),
+        claim=Claim("outside", alike, log10(_limit(first)), "above", slack=0.0, between=(low, high), aside=True),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from math import e, log
 
 from netaudit import Audit, Evidence, Node, Remark, Remedy, Removed, check
+from netaudit_rules.checks.claiming import is_within
 from netaudit_rules.checks.common import behind_moves
 
 SQUASHES = {"aten.softmax": "softmax", "aten._softmax": "softmax", "aten.sigmoid": "sigmoid"}
@@ -83,6 +84,7 @@ def _remark(audit: Audit, loss: Node, source: Node, name: str) -> Remark:
         reason=f"inputs in [0, 1] leave a softmax over {classes} classes nearly uniform; its Jacobian is multiplied in twice",
         evidence=Evidence("least loss", None, None, None, None, "all inputs are probabilities"),
         help=(Remedy(f"leave out the {name}: cross-entropy takes logits", changes=(Removed(_squashes(audit, source)),)),),
+        claim=is_within(0.0, 1.0, loss.inputs[0]),
     )
 
 

@@ -112,6 +112,7 @@ def _unread_remark(audit: Audit, unread: Sequence[str]) -> Remark:
         evidence=Evidence("S", VANISHING, None, -inf, None, "mean-field over random inputs and weights"),
         siblings=tuple(unread[1:]),
         key="unread",
+        claim=Claim("sensitivity", tuple(unread), -inf, "below"),
     )
 
 
