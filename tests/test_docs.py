@@ -9,7 +9,7 @@ What the fences of a page mean, from top to bottom, in a folder of the page's ow
 * ``toml``: a configuration of netaudit, or other TOML; ``json``: JSON.
 
 A comment ``<!-- not run: REASON -->`` in front of a fence keeps it from being run, not from being parsed;
-``<!-- numbers differ: REASON -->`` compares what is printed without its numbers.
+``<!-- numbers differ: REASON -->`` marks an excerpt, which is compared without its numbers.
 """
 
 from __future__ import annotations
@@ -186,9 +186,10 @@ class Reader:
     def compare(self, fence: Fence) -> None:
         """A command prints what is shown."""
         command, *shown = fence.text.splitlines()
-        seen = numberless if fence.remark == "numbers differ" else str.rstrip
+        is_excerpt = fence.remark == "numbers differ"
+        seen = numberless if is_excerpt else str.rstrip
         printed = iter([seen(line) for line in self.run(shlex.split(command)[2:]).splitlines()])
-        exactly = True
+        exactly = not is_excerpt
         for line in shown:
             if line.startswith("..."):
                 exactly = False
@@ -196,7 +197,7 @@ class Reader:
                 assert next(printed, "the end") == seen(line)
             else:  # an iterator is used up as it is searched: the lines come in this order
                 assert seen(line) in printed, line
-                exactly = True
+                exactly = not is_excerpt
         assert not exactly or next(printed, None) is None, "more is printed than is shown; end with ... if that is meant"
 
 
