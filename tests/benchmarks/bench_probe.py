@@ -41,6 +41,7 @@ from netaudit.probe.heads import cotangents
 from netaudit.probe.linear import largest_gain
 from netaudit.probe.machine import Local, Machine, machine_of, sweep
 from netaudit.probe.sizes import Sizes
+from netaudit.report.claimed import verdict
 
 MODELS: Mapping[str, tuple[str, str]] = {
     "resnet50": ("torchvision:resnet50", "x=f32[{batch},3,224,224]"),
@@ -232,6 +233,8 @@ def faults(folder: Path, device: str) -> str:
             label = labels[path.stem]["label"]
             for finding in report.findings:
                 verdicts[label, finding.code, finding.verdict or "not probed"] += 1
+                if finding.verdict == "not reproduced":
+                    notes.append(f"{path.stem} ({label}): {finding.code} {finding.message}: {verdict(finding)}")
             if report.measured is not None:
                 bounds[0] += report.measured.bounds
                 bounds[1] += len(report.measured.violations)
