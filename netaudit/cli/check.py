@@ -18,6 +18,7 @@ from .arguments import Args, Data, InputRange, Inputs, Meta, Mode, Quiet, Seed, 
 from .baseline import BaselineFile, baseline_of
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, share, subjects, targets_of, words
 from .kept import CacheDir, Kept, NoCache, kept
+from .lock import Wanted, write_lock
 
 if TYPE_CHECKING:
     from netaudit.choose import Selection
@@ -110,8 +111,9 @@ def check(
     outputs = [parsed_output(o) for o in (output or config.output or ("full",))]
     least = share("--min-coverage", config.min_coverage if min_coverage is None else min_coverage)
     level = one_of("--fail-level", fail_level or config.fail_level, ("error", "warning", "info"))
-    cache = kept(ctx, config, cache_dir, off=no_cache or verbose or probe)
-    after = After(outputs, least, level, exit_zero or config.exit_zero, full, quiet, verbose, seed, baseline_of(baseline, config))
+    lock = ctx.obj if isinstance(ctx.obj, Wanted) else None
+    cache = kept(ctx, config, cache_dir, off=no_cache or verbose or probe, watched=lock is not None)
+    after = After(outputs, least, level, exit_zero or config.exit_zero, full, quiet, verbose, seed, baseline_of(baseline, config), lock)
     asked = Chosen(
         words(select) or config.select,
         (*words(extend_select), *config.extend_select),
@@ -181,6 +183,7 @@ class After:
     timings: bool
     seed: int
     baseline: Path | None = None
+    lock: Wanted | None = None
 
 
 def _told(found: Sequence[TargetReport], catalog: Catalog, asked: Selection, cache: Kept, after: After) -> int:
@@ -192,7 +195,10 @@ def _told(found: Sequence[TargetReport], catalog: Catalog, asked: Selection, cac
         whole = compared(whole, read(after.baseline))
     texts = emit(whole, after.outputs, full=after.full, timings=after.timings, quiet=after.quiet)
     code = _exit_code(whole, after.level, exit_zero=after.exit_zero)
-    cache.keep(whole, texts, code, beside=() if after.baseline is None else (str(after.baseline),))
+    beside = () if after.baseline is None else (str(after.baseline),)
+    cache.keep(whole, texts, code, beside)
+    if after.lock is not None and code != INTERRUPTED:
+        write_lock(after.lock, cache, whole, partial(_exit_code, level=after.level, exit_zero=after.exit_zero), beside)
     return code
 
 
