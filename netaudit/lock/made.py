@@ -11,7 +11,7 @@ from pathlib import Path
 from netaudit.cache.state import Plan, pack_folder, python_files
 from netaudit.cache.store import default_folder
 from netaudit.errors import ConfigError
-from netaudit.finding import Finding, Report, TargetReport
+from netaudit.finding import Finding, Report
 from netaudit.pack import ENTRY_POINTS
 
 from .document import COUNTS, Entry, Lock, Verdict
@@ -27,7 +27,7 @@ class Audited:
     target: str
     ids: tuple[str, ...]
     plan: Plan
-    named: Plan = Plan()
+    named: Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _line(finding: Finding) -> str:
 
 
 def _packs(names: Sequence[str], top: Path) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """The versions of installed packs by distribution, and the files of those that lie in the repository; the built-in one is netaudit's."""
+    """The versions of installed packs by distribution, and the files of those in the repository; the built-in one is netaudit's own."""
     versions: dict[str, str] = {}
     files: list[str] = []
     for point in entry_points(group=ENTRY_POINTS):

@@ -55,7 +55,7 @@ def told(lock: Lock, found: Sequence[Change], path: Path) -> str:
     if found:
         stale = {target for change in found for target in change.targets}
         lines.append(f"{path} is stale: {len(stale)} of {_counted(total, 'target')} changed since the audit")
-        lines.append(f"  hint: {_hint(found)}, and commit {path.name}")
+        lines.append(f"  hint: {_hint(found)}; commit {path.name}")
         return "".join(f"{line}\n" for line in lines)
     for entry in lock.entries:
         lines += entry.verdict.findings
@@ -79,7 +79,7 @@ def _named(targets: Sequence[str], total: int) -> str:
 
 def _hint(found: Sequence[Change]) -> str:
     if any(change.is_target for change in found):
-        return "netaudit lock TARGET... with the targets that are left"
+        return "netaudit lock TARGET... without what is gone"
     return "netaudit lock"
 
 
