@@ -23,6 +23,8 @@ def digest(path: Path) -> str:
     Text is hashed with the ends of its lines as LF: git may write CRLF (``core.autocrlf``), and that changes no program. Where
     Git LFS left a pointer in place of a file, its hash is that of the file.
     """
+    if not path.is_file():  # a device has no end
+        return ""
     try:
         with path.open("rb") as stream:
             head = stream.read(_LOOKED_AT)
