@@ -11,7 +11,7 @@ if sys.version_info < (3, 11):  # noqa: UP036  # pre-commit runs the python3 of 
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
 
-from netaudit.__main__ import main  # noqa: E402  # found beside this file, which the line above arranges
+from netaudit.__main__ import main  # found beside this file, which the line above arranges
 
 sys.argv[1:1] = ["lock", "--check"]
 main()

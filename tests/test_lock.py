@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import linecache
 import os
 import shutil
 import statistics
@@ -47,6 +48,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     Path("width_of_locked_run.py").write_text("WIDTH = 12")
     torch.manual_seed(0)
     save_file({"0.weight": torch.randn(4, 4) / 2, "0.bias": torch.zeros(4)}, "small.safetensors")
+    linecache.getlines(__file__)  # else the audit reads it, as part of the stack that calls a model, and takes it for the model's
     _settle()
     yield tmp_path
     sys.modules.pop("width_of_locked_run", None)
