@@ -88,8 +88,17 @@ def test_the_configuration_shown_is_valid(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_hook_shown_exists() -> None:
-    (hook,) = re.findall(r"- id: (\w+)", block("yaml", "repos:"))
-    assert f"- id: {hook}\n" in (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
+    hooks = re.findall(r"- id: ([\w-]+)", block("yaml", "repos:"))
+    assert len(hooks) == 2
+    for hook in hooks:
+        assert f"- id: {hook}\n" in (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
+
+
+def test_the_lock_shown_can_be_made_and_compared(project: Path) -> None:
+    Path(".git").mkdir()
+    for line in block("sh", "netaudit lock").splitlines():
+        assert _run(shlex.split(line, comments=True)[1:]) == 0
+    assert (project / "netaudit.lock").is_file()
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`([\w/]+\.(?:md|py))`", README.partition("## More")[2]))))

@@ -176,7 +176,13 @@ def test_inputs_are_words_and_never_commands(project: Path, recorder: Path, text
 
 def test_globs_are_left_alone(project: Path, recorder: Path) -> None:
     run("netaudit check", project, {"args": "--input ids=i64[2,8]<50257> *.py", "cache-dir": ""}, recorder)
-    assert calls(recorder)[0][4:] == ["--input", "ids=i64[2,8]<50257>", "*.py", "--no-cache", *"--quiet -o github -o sarif=netaudit.sarif".split()]
+    assert calls(recorder)[0][4:] == [
+        "--input",
+        "ids=i64[2,8]<50257>",
+        "*.py",
+        "--no-cache",
+        *["--quiet", "-o", "github", "-o", "sarif=netaudit.sarif"],
+    ]
 
 
 def test_torch_comes_from_the_index_of_cpu_builds_and_netaudit_from_the_action_itself(project: Path, recorder: Path) -> None:
