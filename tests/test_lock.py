@@ -109,8 +109,9 @@ def test_configured_targets_rest_on_settings_and_weights(capsys: pytest.CaptureF
 
 
 def test_a_lock_is_the_same_wherever_and_however_often_it_is_made(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert _run(["lock", str(project / "model.py"), "small", "--no-cache"]) == 1
+    assert _run(["lock", f"{project}/model.py:build", "small", f"--cache-dir={project}/.cache"]) == 1
     first = Path("netaudit.lock").read_bytes()
+    assert document()["arguments"] == ["model.py:build", "small", "--cache-dir=.cache"]
     assert str(project).encode() not in first
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "repository"
     shutil.copytree(project, elsewhere)

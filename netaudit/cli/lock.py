@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,15 +32,19 @@ class Wanted:
     arguments: tuple[str, ...]
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    options_metavar="[TARGET... and options of check] [OPTIONS]",
+)
 def lock(
     ctx: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Compare the lock with what is there now, without torch; write nothing.")] = False,
     file: Annotated[Path, typer.Option("--file", help="The lock; paths in it are relative to its folder.")] = Path(FILE),
 ) -> int:
-    """Audit as `netaudit check ARGUMENTS` does, and write what was audited and found to a lock; commit it.
+    """Lock what was found to the sources; --check compares them.
 
-    Without arguments those of the lock that is there are taken, else every configured target.
+    Audits as `netaudit check` does with the same arguments, and writes a file to be committed. Without arguments those of the lock
+    that is there are taken, else every configured target.
     """
     if check:
         if ctx.args:
@@ -85,8 +90,6 @@ def _settled(target: str, cache: Kept) -> Plan:
 
 
 def _portable(word: str) -> str:
-    """An argument without the place of the repository on this machine."""
-    path, colon, name = word.partition(":")
-    if os.path.isabs(path) and Path(path).is_relative_to(repository(Path.cwd())):
-        return relative(path, Path.cwd()) + colon + name
-    return word
+    """An argument without the place of the repository on this machine, whether the path is a word of its own or follows = or :."""
+    top = re.escape(str(repository(Path.cwd())) + os.sep)
+    return re.sub(rf"(^|[=:])({top}[^:]*)", lambda found: found[1] + relative(found[2], Path.cwd()), word)
