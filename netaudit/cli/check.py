@@ -18,6 +18,7 @@ from .arguments import Args, Data, InputRange, Inputs, Meta, Mode, Quiet, Seed, 
 from .baseline import BaselineFile, baseline_of
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, share, subjects, targets_of, words
 from .kept import CacheDir, Kept, NoCache, kept
+from .progress import progress
 
 if TYPE_CHECKING:
     from netaudit.choose import Selection
@@ -110,7 +111,7 @@ def check(
     outputs = [parsed_output(o) for o in (output or config.output or ("full",))]
     least = share("--min-coverage", config.min_coverage if min_coverage is None else min_coverage)
     level = one_of("--fail-level", fail_level or config.fail_level, ("error", "warning", "info"))
-    cache = kept(ctx, config, cache_dir, off=no_cache or verbose or probe)
+    cache = kept(ctx, config, cache_dir, off=no_cache, afresh=verbose or probe)
     after = After(outputs, least, level, exit_zero or config.exit_zero, full, quiet, verbose, seed, baseline_of(baseline, config))
     asked = Chosen(
         words(select) or config.select,
@@ -123,6 +124,7 @@ def check(
     if known is not None:
         return _told(known, packs(checks_only=True), asked, cache, after)
     from netaudit.audit import Settings  # torch is imported below this line only
+    from netaudit.cache.proofs import proofs_in
 
     catalog = packs()
     settings = Settings(
@@ -157,13 +159,17 @@ def check(
     selected(catalog, settings)  # an unknown rule is said before anything is built
     options = load_options(config, arg, input, weights, seed, meta=meta, data=data)
     found: list[TargetReport] = []
-    with probing.progress() as tell:
+    with progress(quiet=quiet) as tell:
+        settings = replace(settings, proofs=proofs_in(cache.norms), tell=tell)
         if probe:
-            wanted = probing.probing(tell, seed, device=device, dtype=dtype, memory=probe_memory, downgrade=downgrade)
-            settings = replace(settings, probe=wanted)
-        for target in targets_of(targets, config):
+            measured = probing.probing(tell, seed, device=device, dtype=dtype, memory=probe_memory, downgrade=downgrade)
+            settings = replace(settings, probe=measured)
+        wanted = targets_of(targets, config)
+        for done, target in enumerate(wanted):
             if interrupted(found):
                 break
+            if len(wanted) > 1:
+                tell("targets", done, len(wanted))
             found += cache.audited(target, partial(audited, target, options, catalog, settings, timeout), catalog.packs)
     return _told(found, catalog, settings, cache, after)
 
@@ -201,8 +207,12 @@ def audited(target: str, options: Any, catalog: Catalog, settings: Any, timeout:
     from netaudit.audit import audit_subject
 
     reports: list[TargetReport] = []
+    settings.tell(f"building {target}", 0, 0)
     with subjects(target, options, timeout) as found:
-        for subject in found:
+        several = list(found)
+        for done, subject in enumerate(several):
+            if len(several) > 1:
+                settings.tell(f"models of {target}", done, len(several))
             reports.append(audit_subject(subject, catalog, settings))
             if interrupted(reports):
                 break

@@ -13,6 +13,7 @@ from .app import CLEAN, INCOMPLETE, INTERRUPTED, app
 from .arguments import Args, Data, InputRange, Inputs, Mode, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .check import audited, interrupted, reported
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, targets_of, words
+from .progress import progress
 
 if TYPE_CHECKING:
     from netaudit.audit import Settings
@@ -69,7 +70,7 @@ def probe(
         said=training.said(config, betas, optimizer=optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay, eps=eps),
         raise_internal=verbose,
     )
-    with connected(here), probing.progress() as tell:
+    with connected(here), progress() as tell:
         wanted = probing.probing(
             tell,
             seed,

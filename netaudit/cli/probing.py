@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from netaudit.errors import ConfigError
+from netaudit.progress import Progress
 
 from .common import one_of
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from netaudit.audit import Settings
     from netaudit.intake.subject import Options
     from netaudit.probe import Probing
     from netaudit.probe.processes import Measure, World
-    from netaudit.probe.run import Progress
     from netaudit.probe.several import Seeded
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps: where the probe runs.", metavar="WORD")]
@@ -118,26 +115,6 @@ def silenced() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-
-
-@contextmanager
-def progress() -> Iterator[Progress]:
-    """A bar on a terminal's stderr while something is measured, gone when it is done; elsewhere nothing is shown."""
-    if not sys.stderr.isatty():
-        yield lambda _what, _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    with Bars(console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield tell
 
 
 def _bytes(text: str | None) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isnan, log10, prod, sqrt
 from statistics import median
@@ -15,13 +15,7 @@ from netaudit.probe.heads import cotangents, reference
 from netaudit.probe.linear import typical_gain
 from netaudit.probe.machine import Machine, sweep
 from netaudit.probe.sizes import Size, Sizes, log
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and of how much."""
-
-
-def silent(_what: str, _done: int, _total: int) -> None:
-    """No progress is shown."""
+from netaudit.progress import Progress, silent
 
 
 @dataclass(frozen=True, slots=True)

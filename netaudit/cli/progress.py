@@ -1,0 +1,79 @@
+"""What is being done, on a terminal's stderr, while it takes more than a second; gone when it is done."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from typing import TYPE_CHECKING
+
+from netaudit.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+PATIENCE = 1.0
+"""Seconds that nobody minds waiting for in the dark."""
+
+
+@contextmanager
+def progress(*, quiet: bool = False) -> Iterator[Progress]:
+    """A line for everything that is being done, from the first second on; elsewhere than on a terminal nothing is shown."""
+    if quiet or not sys.stderr.isatty():
+        yield silent
+        return
+    from rich.console import Console
+    from rich.file_proxy import FileProxy
+
+    console = Console(file=sys.stderr)  # this very file: while a model is traced, sys.stderr is another one
+    if not console.is_interactive:  # a terminal on which nothing can be taken back
+        yield silent
+        return
+    bars = _bars(console)
+    begin = threading.Timer(PATIENCE, bars.start)
+    begin.daemon = True
+    begin.start()
+    try:
+        with redirect_stderr(FileProxy(console, sys.stderr)):  # what a model says meanwhile stands above the lines
+            yield _telling(bars)
+            sys.stderr.flush()
+    finally:
+        begin.cancel()
+        begin.join()
+        bars.stop()
+
+
+def _bars(console: Console) -> Bars:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
+    # Live would put its own files in place of the standard streams, from the timer's thread: under the feet of a redirection
+    return Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+
+
+def _telling(bars: Bars) -> Progress:
+    """Lines as a stack: what is told again ends what was begun after it, and what nobody counts ends where something else begins."""
+    lines: dict[str, TaskID] = {}
+    uncounted: set[str] = set()
+
+    def end(names: Iterable[str]) -> None:
+        for name in list(names):
+            bars.remove_task(lines.pop(name))
+            uncounted.discard(name)
+
+    def tell(what: str, done: int, total: int) -> None:
+        begun = list(lines)
+        end(begun[begun.index(what) + 1 :] if what in lines else uncounted)
+        if total and done >= total:
+            end([what] if what in lines else [])
+            return
+        if what not in lines:
+            lines[what] = bars.add_task(what, total=total or None)
+        if not total:
+            uncounted.add(what)
+        bars.update(lines[what], completed=done, total=total or None)
+
+    return tell
