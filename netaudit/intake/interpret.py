@@ -54,7 +54,10 @@ def picked(node: Node, result: Any) -> Tensor:
 
 @lru_cache(maxsize=4096)
 def _operator(target: str) -> Any:
-    namespace, packet, overload = target.split(".")
+    parts = target.split(".")
+    if len(parts) != 3:  # what is no operator: a function of python, on numbers
+        raise NotImplementedError(f"{target} cannot be run")
+    namespace, packet, overload = parts
     found = getattr(getattr(torch.ops, namespace), packet, None)
     if found is None:
         raise NotImplementedError(f"{target} cannot be run")

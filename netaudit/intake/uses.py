@@ -187,6 +187,16 @@ def _bilinear(_node: Node, weight: Tensor, _sizes: tuple[int, ...], effort: Effo
     return WeightNorms(min(p.upper for p in proofs), how="the smallest of three unfoldings")
 
 
+def _experts(_node: Node, weight: Tensor, _sizes: tuple[int, ...], effort: Effort) -> WeightNorms | None:
+    """Matrices of which every row is multiplied by one, from the right."""
+    if weight.ndim != 3 or not len(weight):
+        return None
+    proofs = norms.dense_batch(tuple(weight), effort=effort)
+    rows = [_rows(matrix.t()) for matrix in weight]
+    largest = max(proofs, key=lambda proof: proof.upper)
+    return WeightNorms(largest.upper, max(l2 for l2, _ in rows), max(l1 for _, l1 in rows), f"largest of {len(weight)}: {largest.method}")
+
+
 _RECURRENT = frozenset(f"aten.{kind}{cell}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell"))
 _USES: Mapping[str, Mapping[int, Measure]] = {
     "aten.linear": {1: _dense},
@@ -202,4 +212,6 @@ _USES: Mapping[str, Mapping[int, Measure]] = {
     "aten.conv_transpose3d": {1: _conv_transpose},
     "aten.convolution": {1: _convolution},
     "aten.bilinear": {2: _bilinear},
+    "aten._grouped_mm": {1: _experts},
+    "transformers.grouped_mm_fallback": {1: _experts},
 }
