@@ -16,7 +16,7 @@ PACK = ROOT / "rules" / "netaudit_rules"
 
 # In this order: a room imports only rooms above it.
 ROOMS = (
-    "clock", "progress", "graph", "errors", "training", "change", "measured", "finding", "baseline", "diff", "causes", "suppress",
+    "clock", "progress", "graph", "errors", "given", "training", "change", "measured", "finding", "baseline", "diff", "causes", "suppress",
     "check", "doubt", "claims", "moments", "signal", "effect", "verbs", "pack", "choose", "facts", "trust", "flow", "paths", "tables",
     "edit", "remedy", "config", "cache", "norms", "intake", "certify", "probe", "audit", "report", "results", "live", "integrations",
     "pytest_plugin", "manual", "testing", "cli", "__main__",

@@ -13,7 +13,7 @@ import typer
 
 from netaudit.errors import NetauditError
 
-from . import baseline, certify, check, clean, diff, forecast, plot, probe, show
+from . import baseline, certify, check, clean, completion, diff, forecast, plot, probe, show
 from .app import CLEAN, INTERRUPTED, USAGE, app
 from .streams import keep_stdout_for_results
 
@@ -33,7 +33,7 @@ def _run(arguments: Sequence[str]) -> int:
     """Run with errors turned into one line and an exit code; tracebacks only with --verbose."""
     verbose = "--verbose" in arguments or "-v" in arguments
     try:
-        code = app(args=list(arguments), standalone_mode=False, prog_name="netaudit", obj=tuple(arguments))
+        code = app(args=list(arguments), standalone_mode=False, prog_name=completion.command_name(sys.argv[0]), obj=tuple(arguments))
         sys.stdout.flush()
         return code if isinstance(code, int) else CLEAN
     except typer.Exit as error:

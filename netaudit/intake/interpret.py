@@ -19,6 +19,11 @@ def dtype_of(name: str) -> torch.dtype:
     return _DTYPES[name]
 
 
+def is_not_implemented(error: BaseException) -> bool:
+    """Whether torch says of an op that there is no such thing for it, most often a derivative."""
+    return "is not implemented" in str(error)
+
+
 def call(node: Node, values: Mapping[str, Tensor], device: torch.device | None = None) -> Tensor:
     """The value of a node from those of its operands. Composites run the calls they were folded from.
 

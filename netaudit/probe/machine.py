@@ -18,7 +18,7 @@ from torch import Tensor
 
 from netaudit.facts import LEAVES
 from netaudit.graph import Graph, Node, Ref
-from netaudit.intake.interpret import picked, results
+from netaudit.intake.interpret import is_not_implemented, picked, results
 from netaudit.intake.lower import Lowered
 from netaudit.probe.linear import Map, jacobian
 
@@ -154,7 +154,7 @@ class Local:
         try:
             found = torch.autograd.grad(self.output, leaves, cotangent.to(self.output.dtype), retain_graph=True, allow_unused=True)
         except RuntimeError as error:
-            if "is not implemented" not in str(error):
+            if not is_not_implemented(error):
                 raise
             return {}  # torch has no derivative of this op: a real backward pass would end here
         return {name: gradient for name, gradient in zip(names, found, strict=True) if gradient is not None}

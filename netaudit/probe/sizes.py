@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from netaudit.graph import Node
+from netaudit.intake.interpret import is_not_implemented
 from netaudit.probe.linear import Largest, largest_gain, noise
 from netaudit.probe.machine import Local
 
@@ -142,7 +143,7 @@ class Sizes:
         try:
             return largest_gain(local.jacobian(operand), pairs=self.pairs, seed=self.seed)
         except RuntimeError as error:
-            if "is not implemented" not in str(error) and not isinstance(error, NotImplementedError):
+            if not is_not_implemented(error) and not isinstance(error, NotImplementedError):
                 raise
             return None
 
