@@ -47,7 +47,7 @@ def test_a_line_is_shown_while_it_lasts(capsys: pytest.CaptureFixture[str], monk
     terminal = on_terminal(monkeypatch)
     with progress() as tell:
         tell("norms of weights", 3, 54)
-        wait_for("3/54", terminal)
+        wait_for("3 of 54", terminal)
         assert "norms of weights" in terminal.getvalue()
         sys.stderr.write("a warning of the model's\n")
         wait_for("a warning of the model's", terminal)
@@ -124,6 +124,7 @@ def test_a_check_says_what_it_is_doing(tmp_path: Path, monkeypatch: pytest.Monke
     assert _run(("check", "a.py", "b.py", "-o", "json=r.json", "--exit-zero")) == 0
     words = [what for what, _, _ in told]
     order = (
+        "loading torch",
         "targets",
         "building a.py",
         "tracing",

@@ -123,43 +123,44 @@ def check(
     known = cache.reports(targets_of(targets, config))
     if known is not None:
         return _told(known, packs(checks_only=True), asked, cache, after)
-    from netaudit.audit import Settings  # torch is imported below this line only
-    from netaudit.cache.proofs import proofs_in
-
-    catalog = packs()
-    settings = Settings(
-        mode=one_of("--mode", mode or config.mode, ("train", "eval")),
-        select=asked.select,
-        extend_select=asked.extend_select,
-        ignore=asked.ignore,
-        overrides=asked.overrides,
-        preview=asked.preview,
-        ranges=input_ranges(input_range),
-        said=training.said(
-            config,
-            betas,
-            optimizer=optimizer,
-            lr=lr,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            eps=eps,
-            schedule=schedule,
-            warmup=warmup,
-            steps=steps,
-            schedule_steps=schedule_steps,
-            clip=clip,
-            clip_value=clip_value,
-            accumulation=accumulation,
-            precision=precision,
-            scaler=scaler,
-            ema=ema,
-        ),
-        raise_internal=verbose,
-    )
-    selected(catalog, settings)  # an unknown rule is said before anything is built
-    options = load_options(config, arg, input, weights, seed, meta=meta, data=data)
     found: list[TargetReport] = []
     with progress(quiet=quiet) as tell:
+        tell("loading torch", 0, 0)
+        from netaudit.audit import Settings  # torch is imported below this line only
+        from netaudit.cache.proofs import proofs_in
+
+        catalog = packs()
+        settings = Settings(
+            mode=one_of("--mode", mode or config.mode, ("train", "eval")),
+            select=asked.select,
+            extend_select=asked.extend_select,
+            ignore=asked.ignore,
+            overrides=asked.overrides,
+            preview=asked.preview,
+            ranges=input_ranges(input_range),
+            said=training.said(
+                config,
+                betas,
+                optimizer=optimizer,
+                lr=lr,
+                momentum=momentum,
+                weight_decay=weight_decay,
+                eps=eps,
+                schedule=schedule,
+                warmup=warmup,
+                steps=steps,
+                schedule_steps=schedule_steps,
+                clip=clip,
+                clip_value=clip_value,
+                accumulation=accumulation,
+                precision=precision,
+                scaler=scaler,
+                ema=ema,
+            ),
+            raise_internal=verbose,
+        )
+        selected(catalog, settings)  # an unknown rule is said before anything is built
+        options = load_options(config, arg, input, weights, seed, meta=meta, data=data)
         settings = replace(settings, proofs=proofs_in(cache.norms), tell=tell)
         if probe:
             measured = probing.probing(tell, seed, device=device, dtype=dtype, memory=probe_memory, downgrade=downgrade)

@@ -47,9 +47,10 @@ def progress(*, quiet: bool = False) -> Iterator[Progress]:
 
 
 def _bars(console: Console) -> Bars:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
+    words, count = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[count]}"))
+    columns = (SpinnerColumn(), words, BarColumn(20), count, TimeElapsedColumn())
     # Live would put its own files in place of the standard streams, from the timer's thread: under the feet of a redirection
     return Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
 
@@ -71,9 +72,9 @@ def _telling(bars: Bars) -> Progress:
             end([what] if what in lines else [])
             return
         if what not in lines:
-            lines[what] = bars.add_task(what, total=total or None)
+            lines[what] = bars.add_task(what, total=total or None, count="")
         if not total:
             uncounted.add(what)
-        bars.update(lines[what], completed=done, total=total or None)
+        bars.update(lines[what], completed=done, total=total or None, count=f"{done} of {total}" if total else "")
 
     return tell
