@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import sqrt
 
+from .cache.proofs import Proofs
 from .causes import one_per_cause
 from .check import Audit, Check, Remark
 from .choose import naming, selected
@@ -23,11 +24,13 @@ from .intake.lower import Lowered, lower
 from .intake.subject import Subject
 from .intake.trace import trace
 from .intake.training import Said, training_of
+from .intake.uses import Certifying
 from .intake.weights import Assumed, leaves, named_ranges
 from .moments import independent, of
 from .norms import Effort
 from .pack import Catalog
 from .probe import Known, Probing, probed
+from .progress import Progress, silent
 from .remedy import Bench, remedied
 from .signal import Interval, Signal
 from .suppress import Override, outcomes, suppressed
@@ -45,6 +48,8 @@ class Settings:
 
     ``probe``: what is to be measured, None for nothing.
 
+    ``proofs``: certified norms of earlier runs; ``tell``: who is told what is being done.
+
     ``raise_internal`` lets our own mistakes through as exceptions; otherwise they become problems of the report, so that the
     other targets are still audited.
     """
@@ -61,6 +66,8 @@ class Settings:
     stats: tuple[float, float] | None = None
     said: Said = Said()
     probe: Probing | None = None
+    proofs: Proofs = Proofs()
+    tell: Progress = silent
     raise_internal: bool = False
 
 
@@ -95,16 +102,20 @@ def analyse(subject: Subject, catalog: Catalog, settings: Settings) -> Analysis:
     """
     clock = Clock()
     subject = with_head(subject, settings.head)
+    settings.tell("tracing", 0, 0)
     traced = trace(subject, mode=settings.mode)
     clock.lap("trace")
     lowered = lower(traced, subject)
     del traced  # as large as all that follows
     clock.lap("lower")
     assumed = Assumed(bool(subject.guess), named_ranges(lowered.graph, settings.ranges), settings.stats, subject.absent)
-    known = leaves(lowered, assumed, settings.effort)
+    settings.tell("parameters and constants", 0, 0)
+    known = leaves(lowered, assumed, Certifying(settings.effort, settings.proofs, settings.tell))
     clock.lap("norms")
+    settings.tell("sweep forward", 0, 0)
     facts = derive(lowered.graph, known, catalog)
     clock.lap("facts")
+    settings.tell("sweep backward", 0, 0)
     first = flow(facts)
     later = _once_moved(lowered.graph, known, facts, first, catalog)
     clock.lap("flow")
@@ -170,6 +181,7 @@ def audit_subject(subject: Subject, catalog: Catalog, settings: Settings) -> Tar
             raise
         return replace(base, problems=(f"internal error, please report it: {type(error).__name__}: {error}",))
     training = training_of(subject, analysis.graph, settings.said)
+    settings.tell("checks and remedies", 0, 0)
     judged = _judge(analysis, training, catalog, settings)
     report = replace(
         base,

@@ -15,7 +15,8 @@ from netaudit.audit import Settings, analyse, audit_subject
 from netaudit.certify import Ball, Request, certify_subject
 from netaudit.choose import agreed, selected, unused_overrides
 from netaudit.config import said
-from netaudit.errors import ConfigError, did_you_mean
+from netaudit.errors import ConfigError
+from netaudit.given import one_of, share, words
 from netaudit.intake.heads import with_head
 from netaudit.intake.live import Live, Optimizers, Schedulers, subject_of
 from netaudit.intake.subject import Loss, Subject
@@ -83,10 +84,10 @@ def audit(  # noqa: PLR0913  # an audit's options are its parameters, by their o
     """
     settings = replace(
         _settings(mode, ranges, stats),
-        select=_words(select),
-        extend_select=_words(extend_select),
-        ignore=_words(ignore),
-        overrides=tuple(Override(module, _words(codes)) for module, codes in (overrides or {}).items()),
+        select=words(select),
+        extend_select=words(extend_select),
+        ignore=words(ignore),
+        overrides=tuple(Override(module, words(codes)) for module, codes in (overrides or {}).items()),
         preview=preview,
         said=Said(said(training or {}, "training: ")),
     )
@@ -94,7 +95,7 @@ def audit(  # noqa: PLR0913  # an audit's options are its parameters, by their o
     live = Live(model, inputs, loss, optimizer, scheduler, name, seed, apart)
     with _ours(live) as subject:
         found = agreed([audit_subject(subject, _catalog(), settings)])
-    return _report(found, settings, seed, _share(min_coverage))
+    return _report(found, settings, seed, share("min_coverage", min_coverage))
 
 
 def certify(
@@ -121,8 +122,8 @@ def certify(
         raise ConfigError(f"ball={ball:g} is not a radius", "give a positive number")
     if not budget >= 0.0:
         raise ConfigError(f"budget={budget:g} is not a time", "give seconds, 0 for no search")
-    around = None if ball is None else Ball(ball, _one_of("norm", norm, ("l2", "linf")))  # type: ignore[arg-type]  # one of two words
-    request = Request(_one_of("mode", mode, ("train", "eval")), _ranges(ranges), around, budget, seed)  # type: ignore[arg-type]  # likewise
+    around = None if ball is None else Ball(ball, one_of("norm", norm, ("l2", "linf")))  # type: ignore[arg-type]  # one of two words
+    request = Request(one_of("mode", mode, ("train", "eval")), _ranges(ranges), around, budget, seed)  # type: ignore[arg-type]  # likewise
     with _ours(Live(model, inputs, name=name, seed=seed)) as subject:
         return Certified(subject.id, certify_subject(subject, _catalog(), request), around)
 
@@ -148,7 +149,7 @@ def forecast(
     Raises:
         NetauditError: an argument does not fit, the model cannot be traced, or fails when it is run.
     """
-    head = _one_of("cotangent", cotangent, ("loss", "unit", "ce"))
+    head = one_of("cotangent", cotangent, ("loss", "unit", "ce"))
     settings = replace(_settings(mode, ranges, stats), head=head)  # type: ignore[arg-type]  # one of three words
     with _ours(Live(model, inputs, loss, name=name, seed=seed)) as subject:
         found = analyse(subject, _catalog(), settings)
@@ -192,13 +193,7 @@ def _report(found: Sequence[Any], settings: Settings, seed: int, min_coverage: f
 def _settings(mode: str, ranges: Ranges, stats: tuple[float, float] | None) -> Settings:
     if stats is not None and not (len(stats) == 2 and stats[1] >= 0.0):
         raise ConfigError(f"stats={stats!r} are not a mean and a standard deviation", "give stats=(0.0, 1.0)")
-    return Settings(mode=_one_of("mode", mode, ("train", "eval")), ranges=_ranges(ranges), stats=stats)
-
-
-def _words(given: Sequence[str] | str) -> tuple[str, ...]:
-    """Selectors, of which one may stand alone; commas separate, as on the command line."""
-    several = (given,) if isinstance(given, str) else given
-    return tuple(word.strip() for text in several for word in text.split(",") if word.strip())
+    return Settings(mode=one_of("mode", mode, ("train", "eval")), ranges=_ranges(ranges), stats=stats)
 
 
 def _ranges(given: Ranges) -> dict[str, Interval]:
@@ -209,15 +204,3 @@ def _ranges(given: Ranges) -> dict[str, Interval]:
             raise ConfigError(f"the range {low:g}:{high:g} of {name or 'the inputs'} is empty", "give the lower end first")
         found[name] = Interval(float(low), float(high))
     return found
-
-
-def _share(value: float) -> float:
-    if not 0.0 <= value <= 1.0:
-        raise ConfigError(f"min_coverage={value:g} is not a share", "give a number from 0 to 1")
-    return value
-
-
-def _one_of(what: str, value: str, allowed: Sequence[str]) -> str:
-    if value not in allowed:
-        raise ConfigError(f"{what}={value!r} is not one of {', '.join(allowed)}", did_you_mean(str(value), allowed))
-    return value

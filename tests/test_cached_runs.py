@@ -45,6 +45,32 @@ def _forget() -> None:
     time.sleep(0.01)  # the clock of a file system is coarse, and what is as new as the run is not kept
 
 
+def kept_norms() -> int:
+    return len(list(Path(".netaudit_cache").rglob("norm/*.json")))
+
+
+def test_norms_outlive_an_edit_and_a_replay_does_not_rest_on_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every matrix of the model is drawn anew when the seed changes; what is in the cache is none of the project's files."""
+    quiet = ("-o", "json=r.json")
+    for arguments, count in ((("--no-cache",), 0), ((), 12), (("-v",), 12), (("--seed", "1"), 24)):
+        _run(("check", "model.py", *quiet, *arguments))
+        assert kept_norms() == count, arguments
+    Path("width_of_cached_run.py").write_text("WIDTH = 11")
+    _forget()
+    _run(("check", "model.py", *quiet))
+    assert kept_norms() == 24, "eleven of the twelve, from the same seed"
+    first = Path("r.json").read_text()
+    assert replayed(("check", "model.py", *quiet)) is not None
+    for path in Path(".netaudit_cache").rglob("norm/*.json"):
+        path.unlink()
+    assert replayed(("check", "model.py", *quiet)) is not None
+    _run(("check", "model.py", "--no-cache", *quiet))
+    assert Path("r.json").read_text() == first
+    assert "internal" not in capsys.readouterr().err
+    assert _run(("clean",)) == 0
+    assert not Path(".netaudit_cache").exists()
+
+
 def test_only_an_unchanged_run_is_replayed(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("check", "model.py", "-o", "concise", "-o", "json=r.json")
     assert replayed(arguments) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from netaudit.cli import _run
 from netaudit.cli.common import emit, parsed_output
 from netaudit.finding import Coverage, Finding, Report, TargetReport
 from netaudit.graph import Site, Where
@@ -39,6 +41,19 @@ def test_a_shell_completes_values(words: str, offered: set[str]) -> None:
 def test_completion_can_be_installed() -> None:
     done = shell("$N --show-completion bash")
     assert "complete -o default -F _netaudit_completion netaudit" in done.stdout
+
+
+def test_each_of_the_two_commands_completes_its_own_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/home/me/bin/netaudit-torch"])
+    with contextlib.suppress(SystemExit):  # typer's way to end
+        _run(("--show-completion", "bash"))
+    assert "complete -o default -F _netaudit_torch_completion netaudit-torch" in capsys.readouterr().out
+    monkeypatch.setenv("_NETAUDIT_TORCH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "netaudit-torch check -o s")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    with contextlib.suppress(SystemExit):
+        _run(())
+    assert capsys.readouterr().out.split() == ["sarif"]
 
 
 # in this process --------------------------------------------------------------------------------------------------------

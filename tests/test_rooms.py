@@ -16,10 +16,10 @@ PACK = ROOT / "rules" / "netaudit_rules"
 
 # In this order: a room imports only rooms above it.
 ROOMS = (
-    "clock", "graph", "errors", "git", "training", "change", "measured", "finding", "baseline", "diff", "causes", "suppress", "ignoring",
-    "check", "doubt", "claims", "moments", "signal", "effect", "verbs", "pack", "choose", "facts", "trust", "flow", "paths", "tables",
-    "edit", "remedy", "settings", "config", "cache", "lock", "norms", "intake", "certify", "probe", "audit", "report", "results", "live",
-    "integrations",
+    "clock", "progress", "graph", "errors", "git", "given", "training", "change", "measured", "finding", "baseline", "diff", "causes",
+    "suppress", "ignoring", "check", "doubt", "claims", "moments", "signal", "effect", "verbs", "pack", "choose", "facts", "trust", "flow",
+    "paths", "tables", "edit", "remedy", "settings", "config", "cache", "lock", "norms", "intake", "certify", "probe", "audit", "report",
+    "results", "live", "integrations",
     "pytest_plugin", "manual", "testing", "cli", "__main__",
 )  # fmt: skip
 WITH_TORCH = {"norms", "intake", "certify", "probe", "audit", "live", "integrations", "testing"}

@@ -78,7 +78,7 @@ def state_of(plan: Plan, environment: Mapping[str, str]) -> str:
         os.uname().machine if hasattr(os, "uname") else "",
         [device for device in _DEVICES if os.path.exists(device)],
         _distributions(),
-        tree(_OWN),
+        own_code(),
         [(pack, _pack(pack)) for pack in plan.packs],
         [(file, content(file)) for file in plan.files],
         [(folder, list(python_files(Path(folder)))) for folder in plan.folders],
@@ -104,6 +104,11 @@ def tree(root: Path) -> str:
             path = os.path.join(folder, name)
             digest.update(f"{os.path.relpath(path, root)}\0{content(path)}\0".encode())
     return digest.hexdigest()
+
+
+def own_code() -> str:
+    """The hash of netaudit's own python files."""
+    return tree(_OWN)
 
 
 def pack_folder(name: str) -> Path | None:

@@ -8,7 +8,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ LAYOUT = "1"
 """Changes when an older netaudit must not read what a newer one wrote. What is in an entry is guarded by the hash of the code."""
 TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of netaudit, see https://bford.info/cachedir/\n"
 MOST = 512
-"""Entries of a kind; when there are more, the oldest quarter goes."""
+"""Entries of a kind, if not said; when there are more, the oldest quarter goes."""
 STALE = 3600.0
 """Seconds after which an unfinished file belongs to a process that was killed."""
 _MARKS = ("pyproject.toml", "netaudit.toml", ".git")
@@ -43,6 +43,11 @@ class Store:
         return value
 
     def write(self, kind: str, key: str, value: object) -> None:
+        """Keep a value, and drop the oldest of its kind when there are too many."""
+        self.put(kind, key, value)
+        self.prune(kind)
+
+    def put(self, kind: str, key: str, value: object) -> None:
         """Keep a value. It is there wholly or not at all; where nothing can be written, nothing is, and nothing is said."""
         body = json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
         head = json.dumps(hashlib.sha256(body).hexdigest()).encode()
@@ -51,7 +56,11 @@ class Store:
             path = self._path(kind, key)
             path.parent.mkdir(parents=True, exist_ok=True)
             replaced(path, head + b"\n" + body)
-            _pruned(path.parent)
+
+    def prune(self, kind: str, most: int = MOST) -> None:
+        """Drop the oldest quarter of a kind when there are more than so many entries, and what killed processes left."""
+        with contextlib.suppress(OSError):
+            _pruned(self.folder / kind, most)
 
     def _path(self, kind: str, key: str) -> Path:
         return self.folder / kind / f"{key}.json"
@@ -125,18 +134,18 @@ def replaced(path: Path, data: bytes, mode: int | None = None) -> None:
         raise
 
 
-def _pruned(folder: Path) -> None:
-    """Drop the oldest entries of a kind when there are too many, and what killed processes left."""
-    entries = sorted(_dated(folder))
+def _pruned(folder: Path, most: int) -> None:
+    names = os.listdir(folder)
     old = time.time() - STALE
-    stale = [name for when, name in entries if name.endswith(".tmp") and when < old]
-    whole = [name for _, name in entries if name.endswith(".json")]
-    for name in (*stale, *(whole[: len(whole) - MOST * 3 // 4] if len(whole) > MOST else ())):
+    stale = [name for when, name in _dated(folder, names, ".tmp") if when < old]
+    whole = sum(name.endswith(".json") for name in names)
+    oldest = sorted(_dated(folder, names, ".json"))[: whole - most * 3 // 4] if whole > most else []
+    for name in (*stale, *(name for _, name in oldest)):
         (folder / name).unlink(missing_ok=True)
 
 
-def _dated(folder: Path) -> Iterator[tuple[float, str]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
+def _dated(folder: Path, names: Iterable[str], suffix: str) -> Iterator[tuple[float, str]]:
+    for name in names:
+        if name.endswith(suffix):
             with contextlib.suppress(OSError):  # another process may have deleted it
-                yield entry.stat().st_mtime, entry.name
+                yield (folder / name).stat().st_mtime, name

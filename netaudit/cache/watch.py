@@ -34,12 +34,13 @@ class Seen:
     variables: set[str] = field(default_factory=set)
     before: frozenset[str] = frozenset()
 
-    def plan(self, packs: tuple[str, ...], root: Path) -> Plan | None:
+    def plan(self, packs: tuple[str, ...], root: Path, cache: Path | None = None) -> Plan | None:
         """What to compare the next time: the project's own files among those, those of its modules, and checkpoints beside them.
 
+        What was read below ``cache`` itself is no matter of the project's.
         None when the project uses safetensors, which reads files behind python's back, and none is found.
         """
-        own = _outside_packs(packs)
+        own = _outside(packs, () if cache is None else (os.path.abspath(cache) + os.sep,))
         opened = {file for file in map(_source, self.read - self.written) if own(file)}
         imported = {name: file for name, file in _modules() if own(file)}
         fresh = {file for name, file in imported.items() if name not in self.before}
@@ -130,10 +131,10 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
         (seen.written if writes else seen.read).add(name)
 
 
-def _outside_packs(packs: tuple[str, ...]) -> Callable[[str], bool]:
-    """Whether a file is of the project: neither installed, nor the system's, nor of a pack, which is hashed as a whole."""
+def _outside(packs: tuple[str, ...], folders: tuple[str, ...]) -> Callable[[str], bool]:
+    """Whether a file is of the project: not installed, of the system, below such folders, nor of a pack, which is hashed as a whole."""
     places = [place for place in (pack_folder(name.partition(".")[0]) for name in packs) if place is not None]
-    foreign = tuple(str(place) + os.sep if place.is_dir() else str(place) for place in places)
+    foreign = (*folders, *(str(place) + os.sep if place.is_dir() else str(place) for place in places))
     return lambda file: not _is_foreign(file) and not file.startswith(foreign)
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch.utils._pytree as pytree
 from torch import Tensor
 
+from netaudit.cache.proofs import Proofs
 from netaudit.certify.ball import Ball
 from netaudit.certify.lower import largest_gain
 from netaudit.certify.network import NetworkBound, certify
@@ -20,6 +21,7 @@ from netaudit.facts import Facts, derive
 from netaudit.intake.lower import Lowered, lower
 from netaudit.intake.subject import Subject
 from netaudit.intake.trace import trace
+from netaudit.intake.uses import Certifying
 from netaudit.intake.weights import Assumed, leaves, named_ranges
 from netaudit.pack import Catalog
 from netaudit.signal import Interval, Signal, down, up
@@ -30,13 +32,17 @@ SHARE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked: the model's mode, ranges that the user vouches for, a ball for the local bound, time for each search."""
+    """What is asked: the model's mode, ranges that the user vouches for, a ball for the local bound, time for each search.
+
+    ``proofs``: certified norms of earlier runs.
+    """
 
     mode: Literal["train", "eval"] = "eval"
     ranges: Mapping[str, Interval] = field(default_factory=dict)
     ball: Ball | None = None
     seconds: float = 10.0
     seed: int = 0
+    proofs: Proofs = Proofs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,8 @@ def certify_subject(subject: Subject, catalog: Catalog, request: Request) -> Cer
     clock = Clock(time.process_time)
     subject, lowered, notes = _one_sample(replace(subject, loss=None), request.mode)
     clock.lap("trace")
-    known = leaves(lowered, Assumed(guessed=True, ranges=named_ranges(lowered.graph, request.ranges)), "tight")
+    assumed = Assumed(guessed=True, ranges=named_ranges(lowered.graph, request.ranges))
+    known = leaves(lowered, assumed, Certifying("tight", request.proofs))
     facts = derive(lowered.graph, known, catalog)
     part = live_part(facts, lowered.tensors)
     clock.lap("facts")

@@ -14,7 +14,7 @@ import typer
 
 from netaudit.errors import NetauditError, complaint
 
-from . import baseline, certify, check, clean, diff, forecast, lock, plot, probe, report, show
+from . import baseline, certify, check, clean, completion, diff, forecast, lock, plot, probe, report, show
 from .app import CLEAN, INTERRUPTED, USAGE, app
 from .streams import keep_stdout_for_results
 
@@ -59,7 +59,7 @@ def _run(arguments: Sequence[str]) -> int:
 def _called(arguments: Sequence[str]) -> int:
     """The exit code of a command; that of an interrupt is told, whether it left a part of a report or nothing caught it."""
     try:
-        code = app(args=list(arguments), standalone_mode=False, prog_name="netaudit", obj=tuple(arguments))
+        code = app(args=list(arguments), standalone_mode=False, prog_name=completion.command_name(sys.argv[0]), obj=tuple(arguments))
         sys.stdout.flush()
     except typer.Exit as error:
         return int(error.exit_code)

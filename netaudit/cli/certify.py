@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from netaudit.errors import ConfigError
 from .app import CLEAN, INCOMPLETE, app
 from .arguments import Args, InputRange, Inputs, Seed, ShowFull, Targets, Timeout, Verbose, Weights
 from .common import configuration, input_ranges, load_options, one_of, packs, subjects, targets_of
+from .kept import CacheDir, NoCache, norms_in
 
 
 @app.command()
@@ -30,11 +32,14 @@ def certify(
     norm: Annotated[str, typer.Option("--norm", help="The norm of the ball: l2 or linf.")] = "l2",
     budget: Annotated[float, typer.Option("--budget", help="Time to search for each bound.", metavar="SECONDS")] = 10.0,
     output: Annotated[str, typer.Option("--output", "-o", help="full or json.", metavar="FORMAT")] = "full",
+    no_cache: NoCache = False,
+    cache_dir: CacheDir = None,
     timeout: Timeout = 600,
     full: ShowFull = False,
     verbose: Verbose = False,
 ) -> int:
     """Prove a Lipschitz constant of a whole network (l2), and say how much of it is attained."""
+    from netaudit.cache.proofs import proofs_in
     from netaudit.report import certificate
 
     del verbose
@@ -42,6 +47,7 @@ def certify(
         raise ConfigError("certify proves what holds for these weights, and --meta builds without them", "leave out --meta")
     one_of("--output", output, ("full", "json"))
     request = _request(one_of("--mode", mode, ("train", "eval")), ball, one_of("--norm", norm, ("l2", "linf")), budget, seed, input_range)
+    request = replace(request, proofs=proofs_in(norms_in(cache_dir, off=no_cache)))
     config = configuration()
     options = load_options(config, arg, input, weights, seed)
     found = [one for target in targets_of(targets, config) for one in _certified(target, options, request, timeout)]

@@ -118,7 +118,7 @@ def check(
     least = share("--min-coverage", config.min_coverage if min_coverage is None else min_coverage)
     level = one_of("--fail-level", fail_level or config.fail_level, ("error", "warning", "info"))
     lock = ctx.obj if isinstance(ctx.obj, Wanted) else None
-    cache = kept(ctx, config, cache_dir, off=no_cache or verbose or probe, watched=lock is not None)
+    cache = kept(ctx, config, cache_dir, off=no_cache, afresh=verbose or probe, watched=lock is not None)
     after = After(
         outputs,
         least,
@@ -144,48 +144,53 @@ def check(
     known = [(target, cache.reports([target])) for target in wanted_targets]
     if all(found is not None for _, found in known):
         return _told([(target, found or []) for target, found in known], packs(checks_only=True), asked, cache, after)
-    from netaudit.audit import Settings  # torch is imported below this line only
-
-    catalog = packs()
-    settings = Settings(
-        mode=one_of("--mode", mode or config.mode, ("train", "eval")),
-        select=asked.select,
-        extend_select=asked.extend_select,
-        ignore=asked.ignore,
-        overrides=asked.overrides,
-        preview=asked.preview,
-        ranges=input_ranges(input_range),
-        said=training.said(
-            config,
-            betas,
-            optimizer=optimizer,
-            lr=lr,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            eps=eps,
-            schedule=schedule,
-            warmup=warmup,
-            steps=steps,
-            schedule_steps=schedule_steps,
-            clip=clip,
-            clip_value=clip_value,
-            accumulation=accumulation,
-            precision=precision,
-            scaler=scaler,
-            ema=ema,
-        ),
-        raise_internal=verbose,
-    )
-    selected(catalog, settings)  # an unknown rule is said before anything is built
-    options = load_options(config, arg, input, weights, seed, meta=meta, data=data)
     groups: list[tuple[str, list[TargetReport]]] = []
-    with progress() as tell:
+    with progress(quiet=quiet) as tell:
+        tell("loading torch", 0, 0)
+        from netaudit.audit import Settings  # torch is imported below this line only
+        from netaudit.cache.proofs import proofs_in
+
+        catalog = packs()
+        settings = Settings(
+            mode=one_of("--mode", mode or config.mode, ("train", "eval")),
+            select=asked.select,
+            extend_select=asked.extend_select,
+            ignore=asked.ignore,
+            overrides=asked.overrides,
+            preview=asked.preview,
+            ranges=input_ranges(input_range),
+            said=training.said(
+                config,
+                betas,
+                optimizer=optimizer,
+                lr=lr,
+                momentum=momentum,
+                weight_decay=weight_decay,
+                eps=eps,
+                schedule=schedule,
+                warmup=warmup,
+                steps=steps,
+                schedule_steps=schedule_steps,
+                clip=clip,
+                clip_value=clip_value,
+                accumulation=accumulation,
+                precision=precision,
+                scaler=scaler,
+                ema=ema,
+            ),
+            raise_internal=verbose,
+        )
+        selected(catalog, settings)  # an unknown rule is said before anything is built
+        options = load_options(config, arg, input, weights, seed, meta=meta, data=data)
+        settings = replace(settings, proofs=proofs_in(cache.norms), tell=tell)
         if probe:
-            wanted = probing.probing(tell, seed, device=device, dtype=dtype, memory=probe_memory, downgrade=downgrade)
-            settings = replace(settings, probe=wanted)
-        for target in wanted_targets:
+            measured = probing.probing(tell, seed, device=device, dtype=dtype, memory=probe_memory, downgrade=downgrade)
+            settings = replace(settings, probe=measured)
+        for done, target in enumerate(wanted_targets):
             if any(interrupted(found) for _, found in groups):
                 break
+            if len(wanted_targets) > 1:
+                tell("targets", done, len(wanted_targets))
             if settings.probe is not None:
                 again = probing.command(
                     target, arg=arg, input=input, data=data, input_range=input_range, weights=weights, seed=seed, mode=mode
@@ -240,8 +245,12 @@ def audited(target: str, options: Any, catalog: Catalog, settings: Any, timeout:
     from netaudit.audit import audit_subject
 
     reports: list[TargetReport] = []
+    settings.tell(f"building {target}", 0, 0)
     with subjects(target, options, timeout) as found:
-        for subject in found:
+        several = list(found)
+        for done, subject in enumerate(several):
+            if len(several) > 1:
+                settings.tell(f"models of {target}", done, len(several))
             try:
                 reports.append(audit_subject(subject, catalog, settings))
             except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from netaudit.cache.store import replaced
 from netaudit.errors import ConfigError, DeadlineError, TargetError, did_you_mean
+from netaudit.given import one_of, share, words
 
 if TYPE_CHECKING:
     from netaudit.config import Config
@@ -21,6 +22,24 @@ if TYPE_CHECKING:
     from netaudit.pack import Catalog
     from netaudit.report import Style
     from netaudit.signal import Interval
+
+
+__all__ = [
+    "alarm",
+    "configuration",
+    "emit",
+    "input_ranges",
+    "load_options",
+    "one_of",
+    "packs",
+    "parsed_output",
+    "share",
+    "style",
+    "subjects",
+    "targets_of",
+    "words",
+    "write",
+]
 
 
 def configuration() -> Config:
@@ -104,33 +123,6 @@ def targets_of(given: Sequence[str] | None, config: Config) -> Sequence[str]:
     if not wanted:
         raise TargetError("there is nothing to check", "name a target: netaudit check model.py")
     return wanted
-
-
-def words(given: Sequence[str] | None) -> tuple[str, ...]:
-    """Comma-separated words of an option that may be repeated."""
-    return tuple(word.strip() for text in given or () for word in text.split(",") if word.strip())
-
-
-def one_of(flag: str, value: str, allowed: Sequence[str]) -> str:
-    """A word of a closed set.
-
-    Raises:
-        ConfigError: it is another word.
-    """
-    if value not in allowed:
-        raise ConfigError(f"{flag} {value!r} is not one of {', '.join(allowed)}", did_you_mean(value, allowed))
-    return value
-
-
-def share(flag: str, value: float) -> float:
-    """A number from 0 to 1.
-
-    Raises:
-        ConfigError: it is another one, or none.
-    """
-    if not 0.0 <= value <= 1.0:
-        raise ConfigError(f"{flag} {value:g} is not a share", "give a number from 0 to 1")
-    return value
 
 
 AGAIN = 1.0

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+
+COMMANDS = ("netaudit", "netaudit-torch")
+"""The names under which netaudit is installed. A shell completes for each apart."""
+
+
+def command_name(program: str) -> str:
+    """The name that a program was called by; the first one for ``python -m netaudit``."""
+    stem = Path(program).stem
+    return stem if stem in COMMANDS else COMMANDS[0]
 
 
 def formats(incomplete: str) -> list[str]:

@@ -15,7 +15,7 @@ import typer
 
 from netaudit.cache import Plan, Store, default_folder, store_at, watching
 from netaudit.cache.codec import NotKeptError, decode, encode
-from netaudit.cache.replay import Run, configuration_plan, is_off, keep, keep_run, looked_up, root_of
+from netaudit.cache.replay import OFF, Run, configuration_plan, is_off, keep, keep_run, looked_up, root_of
 from netaudit.cache.state import key_of, portable
 from netaudit.config import Config
 from netaudit.errors import ConfigError
@@ -36,12 +36,14 @@ _WHOLE_SECOND = 10**9
 
 @dataclass(slots=True)
 class Kept:
-    """What is known from earlier runs, and what is to be kept of this one. ``store`` is None when nothing is.
+    """What is known from earlier runs, and what is to be kept of this one.
 
-    ``plans`` and ``ids``: what each target rests on, and the models that it named; with ``watched`` they are wanted without a store.
+    ``store`` is None when no report is, ``norms`` when no certified norm is. ``plans`` and ``ids``: what each target rests on, and the
+    models that it named; with ``watched`` they are wanted without a store.
     """
 
     store: Store | None
+    norms: Store | None
     key: str
     root: Path
     weights: tuple[str, ...]
@@ -69,7 +71,7 @@ class Kept:
             return known
         with watching() as seen:
             found = audit()
-        plan = seen.plan(tuple(packs), self.root)
+        plan = seen.plan(tuple(packs), self.root, None if self.norms is None else self.norms.folder)
         if plan is not None:
             plan |= self.named(target)
             self.fresh[target] = plan, found
@@ -127,8 +129,16 @@ class Kept:
         return all(_written(Path(file)) < self.started for file in plan.files)
 
 
-def kept(ctx: typer.Context, config: Config, cache_dir: Path | None, *, off: bool, watched: bool = False) -> Kept:
-    """The cache of a run; off where an option or the environment says so. ``watched``: what targets rest on is wanted all the same."""
+def norms_in(cache_dir: Path | None, *, off: bool) -> Store | None:
+    """Where certified norms are kept; nowhere where an option or the environment says so."""
+    return None if off or os.environ.get(OFF) else store_at(_checked(cache_dir))
+
+
+def kept(ctx: typer.Context, config: Config, cache_dir: Path | None, *, off: bool, afresh: bool, watched: bool = False) -> Kept:
+    """The cache of a run; off where an option or the environment says so. ``afresh``: what is said of a target is not from there.
+
+    ``watched``: what targets rest on is wanted all the same.
+    """
     outside = ctx.params.get("diff_base") or ctx.params.get("add_ignore")  # a run that rests on a commit, or that writes sources
     arguments = tuple(ctx.obj) if isinstance(ctx.obj, tuple) and not outside else ()
     root = ctx.obj.root if isinstance(ctx.obj, Elsewhere) else root_of(cache_dir)
@@ -136,8 +146,8 @@ def kept(ctx: typer.Context, config: Config, cache_dir: Path | None, *, off: boo
     said = config.model_dump(mode="json", exclude={"fail_level", "exit_zero", "output", "min_coverage", "baseline"})
     key = key_of("target", portable(os.getcwd(), root), asked, said)
     read = tuple(str(ctx.params[name]) for name in ("weights", "data") if ctx.params.get(name))
-    store = None if off or os.environ.get("NETAUDIT_NO_CACHE") else store_at(_checked(cache_dir))
-    return Kept(store, key, root, read, config, arguments, watched=watched)
+    store = norms_in(cache_dir, off=off)
+    return Kept(None if afresh else store, store, key, root, read, config, arguments, watched=watched)
 
 
 def _checked(folder: Path | None) -> Path | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netaudit.errors import ConfigError
+from netaudit.progress import Progress
 
 from .common import one_of
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from netaudit.intake.subject import Options, Subject
     from netaudit.probe import Probing
     from netaudit.probe.processes import Measure, World
-    from netaudit.probe.run import Progress
     from netaudit.probe.several import Seeded
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps: where the probe runs.", metavar="WORD")]

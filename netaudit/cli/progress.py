@@ -1,94 +1,90 @@
-"""Progress bars on a terminal's stderr, for what takes more than a second."""
+"""What is being done, on a terminal's stderr, while it takes more than a second; gone when it is done."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Lock, Timer
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from typing import TYPE_CHECKING
+
+from netaudit.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
 PATIENCE = 1.0
-"""Seconds before anything is shown."""
+"""Seconds that nobody minds waiting for in the dark."""
+
 PAUSE = 0.05
-"""Seconds between two updates of a bar: a graph has thousands of calls, and people see twenty pictures a second."""
-FIRST = "building and tracing"
-"""What is done until something is told: nobody knows how long it will take."""
+"""Seconds between two updates of a line: a graph has thousands of calls, and people see twenty pictures a second."""
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Told what is being done, how much of it is done and of how much; the bars are gone in the end, whatever ends it.
-
-    Nothing is shown where stderr is no terminal, and nothing ever goes to standard output.
-    """
-    if not sys.stderr.isatty():
-        yield lambda _what, _done, _total: None
+def progress(*, quiet: bool = False) -> Iterator[Progress]:
+    """A line for everything that is being done, from the first second on; elsewhere than on a terminal nothing is shown."""
+    if quiet or not sys.stderr.isatty():
+        yield silent
         return
-    shown = _Shown(sys.stderr)
-    timer = Timer(PATIENCE, shown.start)
-    timer.daemon = True
-    timer.start()
+    from rich.console import Console
+    from rich.file_proxy import FileProxy
+
+    console = Console(file=sys.stderr)  # this very file: while a model is traced, sys.stderr is another one
+    if not console.is_interactive:  # a terminal on which nothing can be taken back
+        yield silent
+        return
+    bars = _bars(console)
+    begin = threading.Timer(PATIENCE, bars.start)
+    begin.daemon = True
+    begin.start()
     try:
-        yield shown.tell
+        with redirect_stderr(FileProxy(console, sys.stderr)):  # what a model says meanwhile stands above the lines
+            yield _telling(bars)
+            sys.stderr.flush()
     finally:
-        timer.cancel()
-        shown.stop()
+        begin.cancel()
+        begin.join()
+        bars.stop()
 
 
-class _Shown:
-    """What was told, and the bars that show it once they are there. The timer starts them from a thread of its own."""
+def _bars(console: Console) -> Bars:
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    def __init__(self, terminal: TextIO) -> None:
-        self._terminal, self._lock = terminal, Lock()  # the stream itself: while a model is traced ``sys.stderr`` is another
-        self._told: dict[str, tuple[int, int]] = {}
-        self._bars: Bars | None = None
-        self._tasks: dict[str, TaskID] = {}
-        self._last = 0.0
-        self._over = False
+    words, count = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[count]}"))
+    columns = (SpinnerColumn(), words, BarColumn(20), count, TimeElapsedColumn())
+    # Live would put its own files in place of the standard streams, from the timer's thread: under the feet of a redirection
+    return Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
 
-    def start(self) -> None:
-        """Show the bars, unless it is over."""
-        with self._lock:
-            if self._over:
-                return
-            from rich.console import Console
-            from rich.progress import Progress as Bars
 
-            # results and what models print go where they go: rich must not take the streams
-            self._bars = Bars(console=Console(file=self._terminal), transient=True, redirect_stdout=False, redirect_stderr=False)
-            if not self._told:
-                self._tasks[FIRST] = self._bars.add_task(FIRST, total=None)
-            for what in self._told:
-                self._draw(what)
-            self._bars.start()
+def _telling(bars: Bars) -> Progress:
+    """Lines as a stack: what is told again ends what was begun after it, and what nobody counts ends where something else begins."""
+    lines: dict[str, TaskID] = {}
+    uncounted: set[str] = set()
+    due = 0.0
 
-    def tell(self, what: str, done: int, total: int) -> None:
-        """Note how far it is, and show it if that is due."""
-        with self._lock:
-            now, known = time.monotonic(), what in self._told
-            self._told[what] = (done, total)
-            if self._bars is not None and (not known or done >= total or now - self._last >= PAUSE):
-                self._last = now
-                self._draw(what)
+    def end(names: Iterable[str]) -> None:
+        for name in list(names):
+            bars.remove_task(lines.pop(name))
+            uncounted.discard(name)
 
-    def stop(self) -> None:
-        """Take the bars away."""
-        with self._lock:
-            self._over = True
-            if self._bars is not None:
-                self._bars.stop()
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal due
+        now = time.monotonic()
+        if what in lines and what not in uncounted and done < total and now < due and what == next(reversed(lines)):
+            return
+        due = now + PAUSE
+        begun = list(lines)
+        end(begun[begun.index(what) + 1 :] if what in lines else uncounted)
+        if total and done >= total:
+            end([what] if what in lines else [])
+            return
+        if what not in lines:
+            lines[what] = bars.add_task(what, total=total or None, count="")
+        if not total:
+            uncounted.add(what)
+        bars.update(lines[what], completed=done, total=total or None, count=f"{done} of {total}" if total else "")
 
-    def _draw(self, what: str) -> None:
-        assert self._bars is not None, "drawn once they are there"
-        if FIRST in self._tasks:
-            self._bars.remove_task(self._tasks.pop(FIRST))
-        done, total = self._told[what]
-        if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what, total=total)
-        self._bars.update(self._tasks[what], completed=done, total=total, visible=done < total)
+    return tell

@@ -208,7 +208,9 @@ def _pure(memory: _Memory, call: Call) -> Call:
     plain = name if overload.endswith("out") else name.rstrip("_") if not name.startswith("__i") else name.replace("__i", "__")
     packet = getattr(namespace, plain, None)
     wanted = overload.removesuffix("_out") if overload != "out" else _without_out(call, packet)
-    target = getattr(packet, wanted, None) or getattr(packet, "default", None) or getattr(packet, "Tensor", None) or call.target
+    other = getattr(namespace, f"{plain}_functional", None)  # of normal_, for aten.normal takes tensors of means
+    found = (getattr(one, name, None) for one, name in ((packet, wanted), (packet, "default"), (packet, "Tensor"), (other, "default")))
+    target = next((one for one in found if one is not None), call.target)
     return replace(call, target=target, args=_renamed(memory, call.args), kwargs=kwargs)
 
 

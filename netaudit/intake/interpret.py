@@ -19,6 +19,11 @@ def dtype_of(name: str) -> torch.dtype:
     return _DTYPES[name]
 
 
+def is_not_implemented(error: BaseException) -> bool:
+    """Whether torch says of an op that there is no such thing for it, most often a derivative."""
+    return "is not implemented" in str(error)
+
+
 def call(node: Node, values: Mapping[str, Tensor], device: torch.device | None = None) -> Tensor:
     """The value of a node from those of its operands. Composites run the calls they were folded from.
 
@@ -54,7 +59,10 @@ def picked(node: Node, result: Any) -> Tensor:
 
 @lru_cache(maxsize=4096)
 def _operator(target: str) -> Any:
-    namespace, packet, overload = target.split(".")
+    parts = target.split(".")
+    if len(parts) != 3:  # what is no operator: a function of python, on numbers
+        raise NotImplementedError(f"{target} cannot be run")
+    namespace, packet, overload = parts
     found = getattr(getattr(torch.ops, namespace), packet, None)
     if found is None:
         raise NotImplementedError(f"{target} cannot be run")

@@ -255,7 +255,7 @@ def _folded_constants(
     values = dict(tensors)
     constant = {node.name for node in nodes if node.op == "constant" and not is_hollow(values[node.name]) and node.name not in trained}
     result = []
-    for node in nodes:
+    for node in (_as_cast(node, constant) for node in nodes):
         if node.op in ("input", "parameter", "constant") or not _is_constant(node, constant):
             result.append(node)
             continue
@@ -268,6 +268,14 @@ def _folded_constants(
         constant.add(node.name)
         result.append(Node(node.name, "constant", (), {}, node.shape, node.dtype, node.where))
     return result, values
+
+
+def _as_cast(node: Node, constant: set[str]) -> Node:
+    """``x.type_as(y)`` takes but the dtype of y: a constant x stays constant, whatever y is."""
+    if node.op != "aten.type_as" or node.inputs[0] not in constant:
+        return node
+    args = {"self": node.args["self"], "dtype": node.dtype}
+    return replace(node, op="aten._to_copy", operands=node.operands[:1], args=args, target="aten._to_copy.default")
 
 
 def _is_constant(node: Node, constant: set[str]) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.utils._pytree as pytree
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
@@ -96,10 +97,23 @@ def _export(wrapper: Flat, flat: tuple[Tensor, ...], has_loss: bool, notes: Sequ
     said = io.StringIO()
     with marked_functions(), torch.fx.traceback.preserve_node_meta(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         program = torch.export.export(wrapper, flat, strict=False)
+    _refuse_open_sizes(program.graph_module)
     sys.stderr.write(said.getvalue())  # the user's own prints; a failed export's dumps of the graph are dropped
     named = dict(wrapper.named_parameters(remove_duplicate=False)) | dict(wrapper.named_buffers(remove_duplicate=False))
     leaves = _program_leaves(program, named, flat, wrapper.names)
     return Traced(program.graph_module, leaves, has_loss, "torch.export", tuple(notes), _generators(program))
+
+
+def _refuse_open_sizes(module: GraphModule) -> None:
+    """A size that depends on the data (what ``nonzero`` returns) has no number in an exported program.
+
+    Raises:
+        TraceError: there is one; a path traced with real values knows it.
+    """
+    values = (node.meta.get("val") for part in module.modules() if isinstance(part, GraphModule) for node in part.graph.nodes)
+    tensors = (leaf for value in values for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor))
+    if any(isinstance(size, torch.SymInt) and size.node.maybe_as_int() is None for tensor in tensors for size in tensor.shape):
+        raise TraceError("a size depends on the data")
 
 
 def _generators(program: Any) -> dict[str, torch.Generator]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
 from math import inf
 from typing import TypeAlias
 
@@ -11,34 +14,73 @@ import torch
 from torch import Tensor
 
 from netaudit import norms
+from netaudit.cache.proofs import Proofs
 from netaudit.graph import Arg, Node
 from netaudit.norms import Effort
+from netaudit.progress import Progress, silent
 from netaudit.signal import WeightNorms, up
 
 AT_ONCE = 1 << 18
-"""Entries of a weight that are widened to float64 at a time: what a core's cache holds."""
+"""Entries of a weight that are widened to float64, or hashed, at a time: what a core's cache holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certifying:
+    """How norms are certified: with what effort, what earlier runs have proved, and who is told how far it is."""
+
+    effort: Effort = "quick"
+    proofs: Proofs = Proofs()
+    tell: Progress = silent
 
 
 def weight_norms(
-    nodes: Mapping[str, Node], users: Iterable[Node], values: Mapping[str, Tensor], fixed: frozenset[str], effort: Effort
+    nodes: Mapping[str, Node], users: Iterable[Node], values: Mapping[str, Tensor], fixed: frozenset[str], how: Certifying
 ) -> dict[tuple[str, int], WeightNorms]:
     """The certified norm of every weight at every use by one of ``users``, computed once per distinct use."""
-    made: dict[tuple[object, ...], WeightNorms] = {}
+    made: dict[tuple[object, ...], WeightNorms | None] = {}
+    digest = cache(lambda name: content(values[name]))
     result = {}
+    wanted = list(_weights(nodes, users, values, fixed))
+    for done, (node, slot, name, measure) in enumerate(wanted):
+        how.tell("norms of weights", done, len(wanted))
+        sizes, weight = _sizes(node, nodes), values[name]
+        use = (node.op, slot, _geometry(node, sizes), str(weight.dtype), weight.shape, weight.stride(), how.effort)
+        if (name, use) not in made:
+            prove = partial(measure, node, weight, sizes, how.effort)
+            # a hash reads every entry once, and so does what bounds a table: there would be nothing to gain
+            made[name, use] = prove() if measure is _table else how.proofs.of((*use, torch.__version__), partial(digest, name), prove)
+        found = made[name, use]
+        if found is not None:
+            result[(node.name, slot)] = found
+    how.tell("norms of weights", len(wanted), len(wanted))
+    return result
+
+
+def content(weight: Tensor) -> str:
+    """The hash of a tensor's bytes, in the order of its indices; some rows at a time where they do not lie in this order."""
+    total = hashlib.sha256()
+    for block in _blocks(weight.detach().resolve_neg()):
+        total.update(block.contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data)
+    return total.hexdigest()
+
+
+def _blocks(weight: Tensor) -> Iterable[Tensor]:
+    """A tensor cut along its first axis into parts that a core's cache holds."""
+    if weight.numel() <= AT_ONCE or weight.ndim == 0:
+        return (weight,)
+    blocks: tuple[Tensor, ...] = weight.split(max(AT_ONCE * len(weight) // weight.numel(), 1))  # type: ignore[no-untyped-call]  # torch's stub
+    return blocks
+
+
+def _weights(
+    nodes: Mapping[str, Node], users: Iterable[Node], values: Mapping[str, Tensor], fixed: frozenset[str]
+) -> Iterator[tuple[Node, int, str, Measure]]:
+    """The slots of calls that hold weights with known values, with the names of the weights."""
     for node in users:
         for slot, measure in _uses(node, nodes).items():
             name = node.operands[slot] if slot < len(node.operands) else None
-            if not isinstance(name, str) or name not in fixed or name not in values or not values[name].is_floating_point():
-                continue
-            sizes = _sizes(node, nodes)
-            key = (name, node.op, slot, _geometry(node, sizes))
-            if key not in made:
-                found = measure(node, values[name], sizes, effort)
-                if found is None:
-                    continue
-                made[key] = found
-            result[(node.name, slot)] = made[key]
-    return result
+            if isinstance(name, str) and name in fixed and name in values and values[name].is_floating_point():
+                yield node, slot, name, measure
 
 
 def _uses(node: Node, nodes: Mapping[str, Node]) -> Mapping[int, Measure]:
@@ -70,8 +112,7 @@ def _rows(matrix: Tensor) -> tuple[float, float]:
     """Largest l2 and l1 norm of the rows of a matrix, rounded up."""
     if matrix.numel() == 0:
         return 0.0, 0.0
-    split = matrix.split(max(AT_ONCE // matrix.shape[1], 1))  # type: ignore[no-untyped-call]  # torch's stub
-    parts = (part.double() for part in split)
+    parts = (part.double() for part in _blocks(matrix))
     by_part = [
         (float(torch.linalg.vector_norm(part, dim=1).max()), float(torch.linalg.vector_norm(part, 1, dim=1).max())) for part in parts
     ]
@@ -146,6 +187,16 @@ def _bilinear(_node: Node, weight: Tensor, _sizes: tuple[int, ...], effort: Effo
     return WeightNorms(min(p.upper for p in proofs), how="the smallest of three unfoldings")
 
 
+def _experts(_node: Node, weight: Tensor, _sizes: tuple[int, ...], effort: Effort) -> WeightNorms | None:
+    """Matrices of which every row is multiplied by one, from the right."""
+    if weight.ndim != 3 or not len(weight):
+        return None
+    proofs = norms.dense_batch(tuple(weight), effort=effort)
+    rows = [_rows(matrix.t()) for matrix in weight]
+    largest = max(proofs, key=lambda proof: proof.upper)
+    return WeightNorms(largest.upper, max(l2 for l2, _ in rows), max(l1 for _, l1 in rows), f"largest of {len(weight)}: {largest.method}")
+
+
 _RECURRENT = frozenset(f"aten.{kind}{cell}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell"))
 _USES: Mapping[str, Mapping[int, Measure]] = {
     "aten.linear": {1: _dense},
@@ -161,4 +212,6 @@ _USES: Mapping[str, Mapping[int, Measure]] = {
     "aten.conv_transpose3d": {1: _conv_transpose},
     "aten.convolution": {1: _convolution},
     "aten.bilinear": {2: _bilinear},
+    "aten._grouped_mm": {1: _experts},
+    "transformers.grouped_mm_fallback": {1: _experts},
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite, isinf, isnan, prod
 from typing import Literal, TypeAlias
 
@@ -15,13 +15,13 @@ from netaudit.errors import TargetError, did_you_mean
 from netaudit.facts import Leaves
 from netaudit.graph import Graph, Node
 from netaudit.moments import Moments, from_array, from_blocks, independent, known_array, of
-from netaudit.norms import Effort
+from netaudit.progress import silent
 from netaudit.signal import Interval, Signal, WeightNorms
 
 from .hollow import Absent, Law, is_hollow
 from .interpret import call as run
 from .lower import Lowered
-from .uses import weight_norms
+from .uses import Certifying, weight_norms
 
 Origin: TypeAlias = Literal["constant", "static", "sample", "live"]
 """What a value depends on: nothing; parameters; the example input; both, or an input that was guessed."""
@@ -61,7 +61,7 @@ def named_ranges(graph: Graph, given: Mapping[str, Interval]) -> dict[str, Inter
     return {name: given[name if name in given else ""] for name in sorted(floats) if name in given or "" in given}
 
 
-def leaves(lowered: Lowered, assumed: Assumed = Assumed(), effort: Effort = "quick") -> Leaves:
+def leaves(lowered: Lowered, assumed: Assumed = Assumed(), how: Certifying = Certifying()) -> Leaves:
     """Signals of everything that does not depend on both weights and inputs, and norms of weights where they are used."""
     graph = lowered.graph
     origins = _origins(graph, lowered.tensors, assumed)
@@ -73,12 +73,13 @@ def leaves(lowered: Lowered, assumed: Assumed = Assumed(), effort: Effort = "qui
         elif node.name in values:
             signals[node.name] = _signal(node, values[node.name], origins[node.name])
     fixed = frozenset(name for name, origin in origins.items() if origin in ("static", "constant"))
-    norms = weight_norms(graph.by_name(), graph.nodes, values, fixed, effort)
+    norms = weight_norms(graph.by_name(), graph.nodes, values, fixed, how)
     broken = [name for name, info in graph.params.items() if _is_broken(values.get(info.node), signals.get(info.node))]
-    for name, signal, own, is_broken in _without_values(lowered, assumed.absent, effort):
+    for name, signal, own, is_broken in _without_values(lowered, assumed.absent, how):
         signals[graph.params[name].node] = signal
         norms |= own
         broken += [name] * is_broken
+    how.proofs.prune()
     return Leaves(signals, norms, tuple(broken), _samples(graph, values, origins), _never_known(lowered, assumed.absent))
 
 
@@ -148,7 +149,7 @@ def _evaluated(graph: Graph, origins: Mapping[str, Origin], tensors: Mapping[str
 
 
 def _without_values(
-    lowered: Lowered, absent: Absent, effort: Effort
+    lowered: Lowered, absent: Absent, how: Certifying
 ) -> Iterator[tuple[str, Signal, Mapping[tuple[str, int], WeightNorms], bool]]:
     """The signal of each parameter that holds no values, its norms at every use where a file has it, and whether it is NaN.
 
@@ -159,26 +160,29 @@ def _without_values(
     for node in graph.nodes:
         for operand in node.inputs:
             users.setdefault(operand, []).append(node)
-    for name, info in graph.params.items():
-        if not is_hollow(lowered.tensors[info.node]):
-            continue
+    hollow = [(name, info) for name, info in graph.params.items() if is_hollow(lowered.tensors[info.node])]
+    for done, (name, info) in enumerate(hollow):
+        how.tell("parameters without values", done, len(hollow))
         stored = next((own for own in info.names if own in absent.stored), None)
         if stored is None:
             law = absent.laws.get(name, Law())
             yield name, _drawn(info.shape, law), {}, law.broken
         else:
             dtype = lowered.tensors[info.node].dtype
-            signal, norms = _read(absent.stored[stored], nodes[info.node], dtype, nodes, users.get(info.node, ()), effort)
+            signal, norms = _read(
+                absent.stored[stored], nodes[info.node], dtype, nodes, users.get(info.node, ()), replace(how, tell=silent)
+            )
             yield name, signal, norms, not signal.range.is_bounded
+    how.tell("parameters without values", len(hollow), len(hollow))
 
 
 def _read(
-    stored: Tensor, node: Node, dtype: torch.dtype, nodes: Mapping[str, Node], users: Iterable[Node], effort: Effort
+    stored: Tensor, node: Node, dtype: torch.dtype, nodes: Mapping[str, Node], users: Iterable[Node], how: Certifying
 ) -> tuple[Signal, Mapping[tuple[str, int], WeightNorms]]:
     """The signal of a stored parameter and its norms, in the dtype that the model computes in."""
     is_wider = stored.is_floating_point() and torch.promote_types(stored.dtype, dtype) == dtype  # converting changes no value
     values = {node.name: stored if is_wider else stored.to(dtype)}
-    return _streamed(node, stored, dtype), weight_norms(nodes, users, values, frozenset(values), effort)
+    return _streamed(node, stored, dtype), weight_norms(nodes, users, values, frozenset(values), how)
 
 
 def _never_known(lowered: Lowered, absent: Absent) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -67,14 +67,20 @@ def known_inputs(model: nn.Module) -> Known | None:
     if family.startswith(_TORCHVISION):
         return _torchvision(model, family.removeprefix(_TORCHVISION))
     if family.startswith("timm.models."):
-        size = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
-        return Known((_image(*_built_for(model, tuple(size))),), "timm default_cfg") if size else None
+        described = getattr(model, "pretrained_cfg", None) or {}
+        return Known((_image(*_built_for(model, described)),), "timm default_cfg") if described.get("input_size") else None
     return None
 
 
-def _built_for(model: nn.Module, size: tuple[int, ...]) -> tuple[int, ...]:
-    """What a timm model takes where it was built for other channels (``in_chans``) or another size (``img_size``)."""
-    channels = next((layer.in_channels for layer in model.modules() if isinstance(layer, nn.Conv2d)), size[0])
+def _built_for(model: nn.Module, described: Mapping[str, Any]) -> tuple[int, ...]:
+    """What a timm model takes where it was built for other channels (``in_chans``) or another size (``img_size``).
+
+    The channels are those of the convolution that reads the image, by timm's own word: others may stand before it in the model.
+    """
+    size, named = tuple(described["input_size"]), described.get("first_conv") or ()
+    layers = dict(model.named_modules())
+    readers = [layers.get(name) for name in ([named] if isinstance(named, str) else named)]
+    channels = next((layer.in_channels for layer in readers if isinstance(layer, nn.Conv2d)), size[0])
     built: object = getattr(getattr(model, "patch_embed", None), "img_size", None)
     return (channels, *(built if isinstance(built, tuple) else size[1:]))
 

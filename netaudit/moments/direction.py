@@ -32,8 +32,7 @@ def tangential(g: Kernel, y: Kernel, over: Sequence[int]) -> Kernel:
 
     ``g`` and ``y`` are on common cuts and uncut along ``over``; ``y`` has mean square 1 (less what eps takes).
     """
-    for axis in range(g.rank):
-        g, y = kernels.explicit(g, axis), kernels.explicit(y, axis)
+    g, y = (kernels.explicit(kernel, *range(g.rank)) for kernel in (g, y))
     count = prod(g.sizes[a] for a in over)
     weights = _multiplicities(y.sizes, over)
     kg, ky = _modes(g.second, g.sizes, over), _modes(y.second, y.sizes, over)
@@ -67,8 +66,8 @@ def without_direction(g: Cotangent, back: Cotangent, level: float, share: float)
     count = prod(g.sizes[a] for a in others)
     if count < 2:
         return back
-    _, cuts, before, after = kernels.aligned(g.kernel, back.kernel)
-    sums = [kernels.summed(kernels.explicit(k, axis), others).second.reshape(-1)[: len(cuts[axis])] for k in (before, after)]
+    _, cuts, before, after = kernels.aligned(*(kernels.explicit(k, axis) for k in (g.kernel, back.kernel)))
+    sums = [kernels.summed(k, others).second.reshape(-1)[: len(cuts[axis])] for k in (before, after)]
     lost = share * (1.0 - g.euler.share) * np.maximum(sums[1] - level * sums[0], 0.0)
     kept = tuple(cuts[a] if a == axis else (n,) for a, n in enumerate(g.sizes))
     second = np.zeros([len(cut) + len(cut) ** 2 if n > 1 else 1 for cut, n in zip(kept, g.sizes, strict=True)])

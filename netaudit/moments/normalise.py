@@ -20,9 +20,7 @@ SCALE_JITTER = 0.02
 
 def centred(kernel: Kernel, axes: tuple[int, ...]) -> Kernel:
     """``X - mean_D X``: ``C - mean_D C`` for every pattern, exact for exchangeable arrays; what sums to zero stays exactly so."""
-    kernel = kernels.collapsed(kernel, *axes)
-    for axis in axes:
-        kernel = kernels.explicit(kernel, axis)
+    kernel = kernels.explicit(kernels.collapsed(kernel, *axes), *axes)
     mean = kernels.summed(kernel, axes, average=True)
     return Kernel(kernel.sizes, kernel.cuts, kernel.second - mean.second, np.zeros((1,) * kernel.rank))
 
@@ -52,7 +50,8 @@ def normalise(x: Moments, axes: Sequence[int], eps: float, *, subtract_mean: boo
 
     def pull(g: Cotangent) -> tuple[Cotangent]:
         kernel = centred(g.kernel, over) if subtract_mean else kernels.collapsed(g.kernel, *over)
-        _, _, kernel, own = kernels.aligned(kernel, body)
+        # explicit before they are cut alike: an axis along which a kernel does not vary has no cut that could be refined
+        _, _, kernel, own = kernels.aligned(*(kernels.explicit(k, *range(rank)) for k in (kernel, body)))
         scale = 1.0 / np.sqrt(np.maximum(_by_segment(own, over), 0.0) + eps)
         kernel = _rescaled(tangential(kernel, _rescaled(own, scale), over), scale)
         if 0 not in over:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from netaudit.graph import Node, Ref
-from netaudit.intake.interpret import picked, results
+from netaudit.intake.interpret import is_not_implemented, picked, results
 from netaudit.probe.linear import Map, jacobian
 
 
@@ -87,7 +87,7 @@ class Local:
         try:
             found = torch.autograd.grad([self.root], list(self.edges.values()), [given], retain_graph=True, allow_unused=True)
         except RuntimeError as error:
-            if "is not implemented" not in str(error):
+            if not is_not_implemented(error):
                 raise
             return {}  # torch has no derivative of this op: a real backward pass would end here
         return {name: gradient for name, gradient in zip(self.edges, found, strict=True) if gradient is not None}

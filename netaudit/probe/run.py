@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isnan, log10, sqrt
 from statistics import median
@@ -19,17 +19,10 @@ from netaudit.probe.linear import typical_gain
 from netaudit.probe.machine import Machine, Watch, sweep
 from netaudit.probe.memory import costs_of, fitting
 from netaudit.probe.sizes import Gauge, Size, Sizes, log
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and of how much."""
-
+from netaudit.progress import Progress, silent
 
 CALLS = "values, gradients, gains"
 """What a run is called, call by call."""
-
-
-def silent(_what: str, _done: int, _total: int) -> None:
-    """No progress is shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from netaudit.graph import Node
+from netaudit.intake.interpret import is_not_implemented
 from netaudit.probe.calls import Local, Point
 from netaudit.probe.linear import Largest, largest_gain, signs
 
@@ -224,7 +225,7 @@ class Gauge:
         try:
             return largest_gain(point.jacobian(operand), pairs=self.pairs, seed=self.seed)
         except RuntimeError as error:
-            if "is not implemented" not in str(error) and not isinstance(error, NotImplementedError):
+            if not is_not_implemented(error) and not isinstance(error, NotImplementedError):
                 raise
             return None
 

@@ -11,6 +11,7 @@ from math import inf, isinf, isnan
 import torch
 from torch import Tensor
 
+from netaudit.intake.interpret import is_not_implemented
 from netaudit.testing.case import Applied
 from netaudit.testing.points import points
 
@@ -58,7 +59,7 @@ def gradients(out: Tensor, leaves: Sequence[Tensor], cotangent: Tensor) -> list[
     try:
         grads = torch.autograd.grad(out, leaves, cotangent, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
-        if "is not implemented" not in str(error):
+        if not is_not_implemented(error):
             raise
     return [torch.zeros_like(x) if grad is None else grad for grad, x in zip(grads, leaves, strict=True)]
 

@@ -118,6 +118,7 @@ def test_a_torchvision_model_of_a_file_is_known_too(write: Write, only: Only) ->
         ("resnet18", {}, (8, 3, 224, 224)),
         ("resnet18.a1_in1k", {"in_chans": 1}, (8, 1, 224, 224)),
         ("vit_tiny_patch16_224", {"img_size": 64}, (8, 3, 64, 64)),
+        ("csatv2", {}, (8, 3, 512, 512)),  # a convolution over frequencies stands before those that read the image
     ],
 )
 def test_timm_models_are_built_and_fed(only: Only, name: str, args: Mapping[str, object], expected: tuple[int, ...]) -> None:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netaudit.moments import Kernel, Moments, Var, cotangent, independent, of, record
-from netaudit.moments.direction import tangential
-from netaudit.moments.kernels import from_array
+from netaudit.moments.cotangent import Euler
+from netaudit.moments.direction import tangential, without_direction
+from netaudit.moments.kernels import expanded, explicit, from_array, pair_product, refined
 from netaudit.moments.normalise import centred
 
 ROWS, COLUMNS = 40, 400
@@ -110,6 +111,35 @@ def test_a_mean_that_is_not_taken_out_does_not_fluctuate() -> None:
     unit = independent((rows, size), 1.0, np.sqrt(0.5))
     found = tangential(independent((rows, size)), unit, (1,)).mean_square / 2.0
     assert found == pytest.approx(float((back * back).mean()), rel=0.01)
+
+
+def test_a_gradient_cut_into_segments_through_a_normalisation_of_what_repeats() -> None:
+    """Rows that are all the same are normalised; the gradient of the first two is twice that of the others."""
+    rng = np.random.default_rng(0)
+    rows, repeats, size = 4000, 6, 32
+    x = np.repeat(rng.standard_normal((rows, 1, size)), repeats, 1)
+    scales = np.array([2.0, 2.0, 1.0, 1.0, 1.0, 1.0]).reshape(1, repeats, 1)
+    g = scales * rng.standard_normal((rows, repeats, size))
+    spread = np.sqrt((x * x).mean(2, keepdims=True))
+    y = x / spread
+    back = (g - y * (y * g).mean(2, keepdims=True)) / spread
+    given_g = independent((rows, repeats, size))
+    cut = refined(given_g, 1, (2, repeats - 2))
+    cut = Kernel(cut.sizes, cut.cuts, cut.second * pair_product(np.array([[[2.0], [1.0]]]), np.array([[[2.0], [1.0]]]), cut), cut.mean)
+    repeated = expanded(independent((rows, 1, size)), (rows, repeats, size))
+    pulled = record(lambda v: v.normalise((2,), 1e-12, subtract_mean=False), of(repeated)).pull(cotangent(cut))[0]
+    assert pulled is not None
+    assert pulled.mean_square == pytest.approx(float((back * back).mean()), rel=0.05)
+
+
+def test_what_a_direction_takes_is_the_same_however_a_gradient_that_does_not_vary_is_written() -> None:
+    """An axis along which all entries are one has no states; written out, it has one for each segment."""
+    sizes, cut = (4, 6, 5), (1, 2, 3)
+    back = cotangent(refined(independent(sizes), 1, cut))
+    plain = expanded(independent((4, 1, 5)), sizes)
+    found = [without_direction(cotangent(k, Euler(1, 0.1)), back, 0.4, 0.3) for k in (plain, refined(explicit(plain, 1), 1, cut))]
+    assert not np.array_equal(found[0].kernel.second, back.kernel.second)
+    assert np.array_equal(found[0].kernel.second, found[1].kernel.second)
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)

@@ -79,8 +79,9 @@ def collapsed(kernel: Kernel, *axes: int) -> Kernel:
     return kernel
 
 
-def explicit(kernel: Kernel, axis: int) -> Kernel:
-    """Give an axis along which nothing varies its two states, so that it can be cut, merged or changed."""
-    if kernel.varies(axis) or kernel.sizes[axis] == 1:
-        return kernel
-    return Kernel(kernel.sizes, kernel.cuts, np.repeat(kernel.second, 2, axis), kernel.mean)
+def explicit(kernel: Kernel, *axes: int) -> Kernel:
+    """Give axes along which nothing varies their two states, so that they can be cut, merged or changed."""
+    for axis in axes:
+        if not kernel.varies(axis) and kernel.sizes[axis] != 1:
+            kernel = Kernel(kernel.sizes, kernel.cuts, np.repeat(kernel.second, 2, axis), kernel.mean)
+    return kernel

@@ -155,8 +155,10 @@ def _kept(node: Node, x: Signal, condition: Signal, *, where_true: bool) -> Jaco
 
 
 @transfer("aten.where", source="each entry is one of the operands'; discontinuous where the condition depends on x", degree="1")
-def where(node: Node, condition: Signal, x: Signal, y: Signal) -> Effect:
-    """``x`` where the condition holds, else ``y``: 1 for each, the condition fixed."""
+def where(node: Node, condition: Signal, x: Signal | None = None, y: Signal | None = None) -> Effect:
+    """``x`` where the condition holds, else ``y``: 1 for each, the condition fixed. Of a condition alone, the indices where it holds."""
+    if x is None or y is None:
+        return Effect(Signal(node.shape), (no_gradient("indices"),), lambda _g: (None,))
     jac = (_kept(node, x, condition, where_true=True), _kept(node, y, condition, where_true=False))
     moments, pull = _where_model(node, condition, x, y)
     rows = x.rows if x.shape == node.shape and y.range == Interval(0.0, 0.0) else None

@@ -46,10 +46,7 @@ def index(node: Node, x: Signal, *ids: Signal | None) -> Effect:
     given = [(i, s) for i, s in enumerate(ids) if s is not None]
     adjacent = [i for i, _ in given] == list(range(given[0][0], given[0][0] + len(given))) if given else False
     if not adjacent or any(s.value is None for _, s in given):
-        jac = [None if s is None else no_gradient("indices") for s in ids]
-        return Effect(
-            Signal(node.shape, x.range), (linear_jacobian(root(max(prod(node.shape), 1)), "indices are not known", "upper"), *jac)
-        )
+        return _unknown_index(node, x, ids, [s for _, s in given], given[0][0] if adjacent else None)
     start = given[0][0]
     flat, taken = _flat_index([s for _, s in given], x.shape[start:])
     lead, rest = x.shape[:start], x.shape[start + taken :]
@@ -57,12 +54,36 @@ def index(node: Node, x: Signal, *ids: Signal | None) -> Effect:
     fixed = all(s.constant for _, s in given)
     once = len(given) == 1 and given[0][1].value is not None and given[0][1].value.dtype == np.bool_
     most, why = _most_used(flat if fixed else None, 1 if once else max(flat.size, 1))
-    others = [None if s is None else no_gradient("indices") for s in ids]
     empty_slots = (None,) * len(ids)
     moments, pull = modelled(lambda v, *_: v.reshape(*merged).gather(start, flat).reshape(*node.shape), x, *empty_slots)
     return Effect(
-        Signal(node.shape, x.range, None, moments), (linear_jacobian(root(most), why, "exact" if fixed else "upper"), *others), pull
+        Signal(node.shape, x.range, None, moments),
+        (linear_jacobian(root(most), why, "exact" if fixed else "upper"), *_no_gradients(ids)),
+        pull,
     )
+
+
+def _unknown_index(node: Node, x: Signal, ids: Sequence[Signal | None], given: Sequence[Signal], start: int | None) -> Effect:
+    """Indices that depend on the data, from axis ``start`` on (None: on axes apart): every entry is picked equally often, as a model."""
+    picks = np.broadcast_shapes(*(s.shape for s in given))
+    is_mask = len(given) == 1 and len(node.shape) != len(x.shape) - 1 + len(picks)  # which takes as many axes as it has, and gives one
+    taken, made = (len(picks), 1) if is_mask else (len(given), len(picks))
+    count = 1 if is_mask else max(prod(picks), 1)
+    slots = (linear_jacobian(root(count), f"an entry may be picked up to {count} times", "upper"), *_no_gradients(ids))
+    if start is None or not node.shape:
+        return Effect(Signal(node.shape, x.range), slots)
+    lead, rest = x.shape[:start], x.shape[start + taken :]
+    size = prod(x.shape[start : start + taken])
+    evenly = np.arange(prod(node.shape[start : start + made])) % max(size, 1)
+    if lead + node.shape[start : start + made] + rest != node.shape or not size or not evenly.size:
+        return Effect(Signal(node.shape, x.range), slots)
+    others = (None,) * len(ids)
+    moments, pull = modelled(lambda v, *_: v.reshape(*lead, size, *rest).gather(start, evenly).reshape(*node.shape), x, *others)
+    return Effect(Signal(node.shape, x.range, None, moments), slots, pull)
+
+
+def _no_gradients(ids: Sequence[Signal | None]) -> tuple[Jacobian | None, ...]:
+    return tuple(None if s is None else no_gradient("indices") for s in ids)
 
 
 def _flat_index(ids: Sequence[Signal], sizes: tuple[int, ...]) -> tuple[np.ndarray, int]:

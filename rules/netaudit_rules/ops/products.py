@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import exp, hypot, inf, isfinite, isinf, prod, sqrt
 
+import numpy as np
+
 from netaudit import Effect, Interval, Jacobian, Node, RowNorm, Signal, Var, above, modelled, transfer, up
 
 from .activations import sigmoid, sigmoid_slope
 from .algebra import mul
-from .common import axis_of, finite_product, linear_jacobian, product_up, ranged, real, repeats, root
+from .common import axis_of, finite_product, linear_jacobian, no_gradient, product_up, ranged, real, repeats, root
 
 
 def _factor_norm(y: Signal) -> float:
@@ -96,6 +98,34 @@ def matmul(node: Node, x: Signal, y: Signal) -> Effect:
         rows = RowNorm(up(x.norm_bound((-1,)) * _factor_norm(y)), (-1,))
     thin = ("short contraction",) if x.shape and x.shape[-1] <= SHORT and not (x.constant or y.constant) else ()
     return Effect(ranged(Signal(node.shape, Interval(-up(size), up(size)), rows, moments)), jac, pull, thin)
+
+
+@transfer(
+    "aten._grouped_mm", "transformers.grouped_mm_fallback",
+    source="rows of different groups do not meet: ||J_x|| = max_e ||W_e||, ||J_W|| = max_e ||X_e||", degree="2 in two variables, 1 in each",
+)  # fmt: skip
+def grouped_mm(node: Node, x: Signal, w: Signal, ends: Signal | None = None, bias: Signal | None = None) -> Effect:
+    """``Y_s = X_s W_e`` for a row s of group e, the experts of a mixture; ``X``: (rows, n) sorted by group, ``W``: (groups, n, m).
+
+    Which rows are of which group depends on the data. The model: every group has as many, whatever is in them.
+    """
+    if (len(x.shape), len(w.shape)) != (2, 3) or bias is not None:
+        jac = Jacobian(inf, "unknown", "groups along another axis", frozenset())
+        return Effect(Signal(node.shape), tuple(None if s is None else jac for s in (x, w, ends, bias))[: len(node.operands)])
+    rows, groups = x.shape[0], w.shape[0]
+    evenly = np.arange(rows) * groups // max(rows, 1)
+
+    def model(u: Var, v: Var, *_: Var) -> Var:
+        return matmul_model(u.reshape(rows, 1, u.sizes[1]), v.gather(0, evenly)).reshape(*node.shape)
+
+    others = (None,) * (len(node.operands) - 2)
+    moments, pull = modelled(model, x, w, *others) if rows and groups else (None, None)
+    size = up(finite_product(x.norm_bound((-1,)), w.norm_bound((-2,))))
+    norm = _factor_norm(w)
+    own = None if isinf(norm) or x.rows is None else RowNorm(up(x.norm_bound((-1,)) * norm), (-1,))
+    jac_others = (None if ends is None else no_gradient("ends of groups"), None)[: len(others)]
+    out = ranged(Signal(node.shape, Interval(-size, size), own, moments))
+    return Effect(out, (_by_factor(w, 1.0), _by_factor(x, 1.0), *jac_others), pull)
 
 
 @transfer("aten.inner", source="z_ab = <x_a, y_b>: ||J_x|| = ||Y||", degree="2 in two variables, 1 in each")

@@ -126,6 +126,24 @@ UNIFORM = _source("aten.rand", "aten.rand_like", mean_square=1 / 3, mean=0.5, va
 NORMAL = _source("aten.randn", "aten.randn_like", mean_square=1.0, mean=0.0, values=Interval(-inf, inf), doc="Standard normal numbers.")
 
 
+@transfer(
+    "aten.uniform", "aten.exponential", "aten.normal_functional", source="drawn afresh: only the operand's shape is used", degree="none"
+)
+def drawn(node: Node, _x: Signal) -> Effect:
+    """A tensor overwritten by numbers that are uniform, exponential or normal."""
+    if node.op == "aten.uniform":
+        low, high = real(node.args.get("from")), real(node.args.get("to"), 1.0)
+        mean, square, values = (low + high) / 2, (low * low + low * high + high * high) / 3, Interval(low, high)
+    elif node.op == "aten.exponential":
+        mean = 1.0 / real(node.args.get("lambd"), 1.0)
+        square, values = 2.0 * mean * mean, Interval(0.0, inf)
+    else:
+        mean, square, values = real(node.args.get("mean")), real(node.args.get("std"), 1.0) ** 2, Interval(-inf, inf)
+        square += mean * mean
+    moments, _ = modelled(lambda: Var(random_numbers(node.shape, square, mean)))
+    return Effect(Signal(node.shape, values, None, moments), (no_gradient("overwritten"),), lambda _g: (None,))
+
+
 FEW_DRAWS = 64
 """Draws up to which one pass may be far from the mean over many: whole branches dropped by sample (stochastic depth)."""
 

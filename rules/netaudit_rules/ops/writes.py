@@ -8,9 +8,23 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from netaudit import UNKNOWN, Effect, Interval, Jacobian, Node, Signal, Var, from_array, joined, modelled, moments_of, transfer
+from netaudit import (
+    UNKNOWN,
+    Effect,
+    Interval,
+    Jacobian,
+    Node,
+    Signal,
+    Var,
+    from_array,
+    joined,
+    modelled,
+    moments_of,
+    random_numbers,
+    transfer,
+)
 
-from .common import axis_of, integer, is_number, linear_jacobian, no_gradient, node_count, root
+from .common import axis_of, integer, is_number, linear_jacobian, no_gradient, node_count, real, root
 from .shape import span
 
 KEEP = Jacobian(1.0, "upper", "the entries that are not overwritten", frozenset({"linear"}))
@@ -139,12 +153,33 @@ def masked_scatter(node: Node, x: Signal, _mask: Signal, source: Signal) -> Effe
     return Effect(Signal(node.shape, x.range.hull(source.range)), (KEEP, no_gradient("a mask"), put))
 
 
-@transfer("aten.scatter_add", "aten.index_add", source="what is added to one entry: at most the indices along the axis", degree="1")
+@transfer("aten.scatter_add", source="what is added to one entry: at most the indices along the axis", degree="1")
 def scatter_add(node: Node, _x: Signal, ids: Signal, _source: Signal) -> Effect:
     """``x`` plus entries of a source at given places of an axis, where several may meet."""
-    alpha = node.args.get("alpha", 1)
-    scale = abs(float(alpha)) if isinstance(alpha, (int, float)) else 1.0
-    return Effect(Signal(node.shape), (KEEP_ALL, no_gradient("indices"), _meeting(node, ids, scale)))
+    return Effect(Signal(node.shape), (KEEP_ALL, no_gradient("indices"), _meeting(node, ids)))
+
+
+@transfer("aten.index_add", source="what is added to one slice: at most the indices along the axis", degree="1")
+def index_add(node: Node, x: Signal, ids: Signal, source: Signal) -> Effect:
+    """``x + alpha S`` with the slices of a source added to slices of an axis, where several may meet. The model: they lie anywhere."""
+    axis, alpha = axis_of(node, max(len(x.shape), 1)), real(node.args.get("alpha"), 1.0)
+    jac = (KEEP_ALL, no_gradient("indices"), _meeting(node, ids, abs(alpha)))
+    if not x.shape or not x.count or not source.count:
+        return Effect(Signal(node.shape), jac)
+    moments, pull = modelled(lambda v, _, w: v + _placed(w, axis, x.shape[axis]).scale(alpha), x, None, source)
+    return Effect(Signal(node.shape, Interval(), None, moments), jac, pull)
+
+
+def _placed(v: Var, axis: int, size: int) -> Var:
+    """Slices at random places of an axis of this size: at different ones while there is room."""
+    count = v.sizes[axis]
+    sizes = tuple(size if a == axis else 1 for a in range(len(v.sizes)))
+    if count <= size:
+        spread = v.gather(axis, np.arange(size) * count // size)
+        return spread * Var(random_numbers(sizes, count / size, count / size, positive=True))
+    letters = "abcdefgh"[: len(v.sizes)]
+    places = Var(random_numbers((size, count), 1.0 / size, 1.0 / size, positive=True))
+    return places.einsum(f"z{letters[axis]},{letters}->{letters.replace(letters[axis], 'z')}", v)
 
 
 def _meeting(node: Node, ids: Signal, scale: float = 1.0) -> Jacobian:

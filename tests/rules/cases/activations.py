@@ -112,8 +112,25 @@ def _cases() -> Iterator[Case]:
         yield Case(op=key, name="bounded", function=function, inputs=(0.1 * X,), ranges={0: INSIDE}, laws={0: NARROW}, tight={0: 0.999})
 
 
+PART = Interval(-2.0, 1.0)
+IMAGE, SLOPES = normal(2, 3, 4, seed=5), torch.tensor([0.25, -1.5, 0.5], dtype=torch.float64)
 CASES = (
     *_cases(),
+    Case(op="aten.prelu", name="bounded", function=F.prelu, inputs=(IMAGE,), weights=(SLOPES,), ranges={0: PART}, tight={1: 0.3}),
+    Case(
+        op="aten.prelu", name="shared-bounded", function=F.prelu, inputs=(IMAGE,), weights=(SLOPES[:1],), ranges={0: PART}, tight={1: 0.3}
+    ),
+    Case(op="aten.prelu", name="rows", function=lambda x, a: F.prelu(F.softmax(x, -1), a), inputs=(IMAGE,), weights=(SLOPES,), factor=1.2),
+    Case(op="aten.prelu", name="live-bounded", function=F.prelu, inputs=(IMAGE, SLOPES), ranges={0: PART, 1: PART}, tight={1: 0.3}),
+    Case(
+        op="aten._prelu_kernel",
+        name="bounded",
+        function=A._prelu_kernel,
+        inputs=(IMAGE,),
+        weights=(SLOPES[:, None],),
+        ranges={0: PART},
+        tight={1: 0.3},
+    ),
     Case(op="aten.rrelu", name="training", function=lambda x: F.rrelu(x, 0.1, 0.3, training=True), inputs=(X,)),
     Case(op="aten.rrelu", name="training-steep", function=lambda x: F.rrelu(x, -2.0, 1.5, training=True), inputs=(X,), tight={0: 0.65}),
     Case(op="aten.rrelu_with_noise", function=lambda x: A.rrelu_with_noise(x, NOISE, 0.1, 0.3, True), inputs=(X,)),

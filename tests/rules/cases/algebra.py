@@ -167,6 +167,7 @@ CHOICES = (
     Case(op="aten.maximum", name="bounded", function=torch.maximum, inputs=(X, ROW), ranges={0: R, 1: AWAY}, factor=2.0),
     Case(op="aten.minimum", name="bounded", function=torch.minimum, inputs=(X, ROW), ranges={0: R, 1: AWAY}, factor=2.0),
     Case(op="aten.where", function=lambda x, y: torch.where(MASK, x, y), inputs=(X, Y), ranges={0: R, 1: AWAY}),
+    Case(op="aten.where", name="indices", function=lambda x: torch.where(F.one_hot(x.argmax(1), 4) > 0)[1], inputs=(X,), factor=None),
     Case(op="aten.where", name="live", function=torch.where, inputs=(MASK, X, Y), ranges={1: R}, factor=2.0),
     Case(
         op="aten.where",

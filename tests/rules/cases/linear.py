@@ -44,6 +44,32 @@ LAYERS = (
     Case(op="aten.embedding", name="live-ids", function=F.embedding, inputs=(IDS,), weights=(TABLE,), factor=2.0),
     Case(op="aten.embedding", name="padding", function=lambda w: F.embedding(IDS, w, padding_idx=1), weights=(TABLE,), factor=2.0),
 )
+EXPERTS = normal(3, 4, 5, seed=13)
+"""Four rows in three groups: one, two and one of them."""
+
+
+def _grouped(x: Tensor, w: Tensor) -> Tensor:
+    return torch.cat([x[:1] @ w[0], x[1:3] @ w[1], x[3:] @ w[2]])
+
+
+GROUPED = tuple(
+    Case(
+        op=op,
+        name=name,
+        function=_grouped,
+        inputs=(normal(4, 4, seed=14), *inputs),
+        weights=weights,
+        composite={},
+        ranges=ranges,
+        tight=tight,
+    )
+    for op in ("aten._grouped_mm", "transformers.grouped_mm_fallback")
+    for name, inputs, weights, ranges, tight in (
+        ("weights", (), (EXPERTS,), {}, {}),
+        ("bounded", (), (EXPERTS,), {0: R}, {1: 0.5}),
+        ("live", (EXPERTS,), (), BOTH, {0: 0.3, 1: 0.3}),
+    )
+)
 PRODUCTS: Mapping[str, tuple[Callable[..., object], tuple[Tensor, ...]]] = {
     "aten.matmul": (torch.matmul, (PB, QB)),
     "aten.matmul-broadcast": (torch.matmul, (PB, Q)),
@@ -204,4 +230,4 @@ CONVOLUTIONS = (
         factor=1.3,
     ),
 )
-CASES = (*LAYERS, *MATRICES, *CONVOLUTIONS)
+CASES = (*LAYERS, *MATRICES, *GROUPED, *CONVOLUTIONS)

@@ -143,10 +143,13 @@ JOINED = (
 )
 I = torch.tensor([0, 2, 2, 1, 2])
 MASK = normal(3, 4, seed=4) > 0
+CUBE = normal(3, 3, 3, seed=6)
 PICKED = (
     Case(op="aten.index_select", function=lambda x: x.index_select(1, I), inputs=(X,), ranges={0: R}),
     Case(op="aten.index_select", name="live", function=lambda x, i: x.index_select(1, i), inputs=(X, I), ranges={0: R}),
     Case(op="aten.index", function=lambda x: x[:, I], inputs=(X,), ranges={0: R}),
+    Case(op="aten.index", name="sorted", function=lambda x: x[x.sum(1).argsort()], inputs=(SQUARE,), ranges={0: R}),
+    Case(op="aten.index", name="sorted-pairs", function=lambda x: x[:, x[0, 0].argsort(), x[1, 1].argsort()], inputs=(CUBE,), factor=2.0),
     Case(op="aten.index", name="live", function=lambda x, i: x[i], inputs=(SQUARE, I), ranges={0: R}),
     Case(op="aten.index", name="pairs", function=lambda x: x[:, I, torch.tensor([0, 1, 1, -1, 1])], inputs=(X,)),
     Case(op="aten.index", name="apart", function=lambda x: x[torch.tensor([0, 1]), :, torch.tensor([1, 1])], inputs=(X,), factor=None),
