@@ -85,7 +85,7 @@ def _says(found: Sequence[_Sizes]) -> str:
         if small is not None and large is not None:
             parts.append(f"{what} grow with degree {_rounded(small)} at the small end, {_rounded(large)} at the large one")
         broken = [f"1e{power:+d}" for power, size in points if isnan(size)]
-        parts += [f"{what} are not finite at {', '.join(broken)}"] if broken else []
+        parts += [f"{what} are not finite at {', '.join(broken) if len(broken) < len(found) else 'any scale'}"] if broken else []
     return "; ".join(parts) or "no output and no gradient depends on the inputs"
 
 
