@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ SETTINGS = '[tool.netaudit.targets.small]\ntarget = "small.py"\nweights = "small
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: Callable[[Path], None]) -> Iterator[Path]:
     """A repository with a model that fails, one that does not, and its weights."""
     monkeypatch.chdir(tmp_path)
     Path(".git").mkdir()
@@ -51,7 +51,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     linecache.getlines(__file__)  # else the audit reads it, as part of the stack that calls a model, and takes it for the model's
     _settle()
     yield tmp_path
-    sys.modules.pop("width_of_locked_run", None)
+    forget(tmp_path)
 
 
 def _settle() -> None:
@@ -188,9 +188,9 @@ def test_code_outside_of_the_repository_is_not_locked(
 
 def test_weights_that_are_read_unseen_are_not_locked(capsys: pytest.CaptureFixture[str]) -> None:
     Path("small.safetensors").unlink()
-    Path("other.py").write_text("import safetensors\n" + SMALL)
+    Path("unseen_of_locked_run.py").write_text("import safetensors\n" + SMALL)
     _settle()
-    assert "other.py uses safetensors, which reads files unseen" in refused(capsys, "other.py")
+    assert "unseen_of_locked_run.py uses safetensors, which reads files unseen" in refused(capsys, "unseen_of_locked_run.py")
 
 
 def test_what_is_written_during_the_audit_is_not_locked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,13 +71,12 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, hooks: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, hooks: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, forget: Callable[[Path], None]) -> Iterator[Path]:
     """A project with both hooks, a clean model, and its lock. There is a cache, as where people work: what is clean is audited once."""
     monkeypatch.delenv("NETAUDIT_NO_CACHE")
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    sys.modules.pop("blocks_of_hooked_run", None)
     linecache.getlines(__file__)  # else the audit reads it, as part of the stack that calls a model, and takes it for the model's
     repository, revision = hooks
     (folder / ".pre-commit-config.yaml").write_text(CONFIG.format(repository=repository.as_posix(), revision=revision))
@@ -85,7 +85,8 @@ def project(tmp_path: Path, hooks: tuple[Path, str], monkeypatch: pytest.MonkeyP
     committed(folder)
     assert _run(["lock", "model.py"]) == 0
     git("add", "netaudit.lock", cwd=folder)
-    return folder
+    yield folder
+    forget(folder)
 
 
 def test_the_hooks_let_pass_what_is_clean_and_stop_what_is_not(project: Path) -> None:
