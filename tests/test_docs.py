@@ -221,6 +221,7 @@ def test_a_page_can_be_followed(page: Path, tmp_path: Path, monkeypatch: pytest.
         (tmp_path / "model.py").write_text(next(f.text for f in fences(ROOT / "docs" / "targets.md") if f.title == "model.py"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "model", raising=False)  # that of another test
     reader = Reader(page, tmp_path, {"netaudit": __import__("netaudit")})
     for fence in fences(page):
         reader.follow(fence)
