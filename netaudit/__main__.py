@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
-from .cache.replay import replayed
+from . import __version__
+from .cache.replay import Run, replayed
 from .cache.store import replaced
+from .errors import NetauditError, complaint
 
 
 def main() -> NoReturn:
-    """The command line; what it said before, at once, when it would say the same again."""
-    run = replayed(sys.argv[1:])
+    """The command line; what it said before, at once, when it would say the same again, and what a lock says."""
+    run = _compared(sys.argv[1:]) or replayed(sys.argv[1:])
     if run is None:
         from .cli import main as full
 
@@ -29,6 +31,23 @@ def main() -> NoReturn:
         sys.stderr.write(f"netaudit: {error.filename} cannot be written: {error.strerror}\n")
         sys.exit(2)
     sys.exit(run.exit_code)
+
+
+def _compared(arguments: Sequence[str]) -> Run | None:
+    """What is to be said of a lock, when that is asked: without what reads a command line, so that nothing need be installed."""
+    if arguments[:1] != ["lock"]:
+        return None
+    from .lock import answered, asked
+
+    path = asked(arguments)
+    if path is None:
+        return None
+    try:
+        text, code = answered(path, __version__)
+    except NetauditError as error:
+        sys.stderr.write(complaint(error.message, error.hint))
+        sys.exit(error.exit_code)
+    return Run(((None, text),), code)
 
 
 def _write(texts: Iterable[tuple[str | None, str]]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,9 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from netaudit.errors import ConfigError, did_you_mean
+from netaudit.settings import kind_of, nearest, shown
 from netaudit.training import Described, Precision
 
-FILES = ("netaudit.toml", "pyproject.toml")  # in one folder the first wins
 _PREFIX = "tool.netaudit"
 _SHOWN = 5  # errors listed of one file
 
@@ -116,35 +115,11 @@ def load_config(start: Path | None = None) -> Config:
     Raises:
         ConfigError: a file is not TOML, has an unknown key, or a value that is not valid.
     """
-    folder = (start or Path.cwd()).absolute()
-    for place in (folder, *folder.parents):
-        for name in FILES:
-            table = _table(place / name)
-            if table is not None:
-                return _validated(table, place / name)
-    return Config()
-
-
-def _table(path: Path) -> Mapping[str, object] | None:
-    """The settings in a file, not yet looked at; None when it is not there or holds none."""
-    if not path.is_file():
-        return None
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r"line (\d+)", str(error))
-        line = int(found[1]) if found else text.count("\n") + 1  # "at end of document"
-        raise ConfigError(f"{_shown(path)}:{line}: {error}", "mend the TOML") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{_shown(path)} cannot be read: {error}", "TOML is UTF-8 text") from error
-    if path.name == "netaudit.toml":
-        return data
-    tool = data.get("tool")
-    table: object = tool.get("netaudit") if isinstance(tool, dict) else None
-    if table is None or isinstance(table, dict):
-        return table
-    raise ConfigError(f"{_shown(path)}: tool.netaudit: expected a table, found {_found(table)}", "write [tool.netaudit]")
+    found = nearest(start)
+    if found is None:
+        return Config()
+    path, table = found
+    return _validated(table, path)
 
 
 def _validated(table: Mapping[str, object], path: Path) -> Config:
@@ -154,7 +129,7 @@ def _validated(table: Mapping[str, object], path: Path) -> Config:
         prefix = () if path.name == "netaudit.toml" else (_PREFIX,)
         lines = [_described(item["type"], item["loc"], item["msg"], item["input"], prefix) for item in error.errors()]
         more = f"\nand {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-        text = "\n".join(f"{_shown(path)}: {line}" for line, _ in lines[:_SHOWN])
+        text = "\n".join(f"{shown(path)}: {line}" for line, _ in lines[:_SHOWN])
         raise ConfigError(text + more, lines[0][1]) from error
     targets = {name: _anchored(target, path.parent) for name, target in config.targets.items()}
     baseline = None if config.baseline is None else _relative(config.baseline, path.parent)
@@ -208,8 +183,8 @@ def _described(kind: str, loc: Sequence[str | int], message: str, value: object,
     expected = _expected(message)
     if isinstance(value, str):
         close = f'write ["{value}"]' if expected == "a list" else did_you_mean(value, re.findall(r"'([^']*)'", expected))
-        return f"{key}: expected {expected}, found {_found(value)}", close
-    return f"{key}: expected {expected}, found {_found(value)}", ""
+        return f"{key}: expected {expected}, found {kind_of(value)}", close
+    return f"{key}: expected {expected}, found {kind_of(value)}", ""
 
 
 def _expected(message: str) -> str:
@@ -226,12 +201,6 @@ def _keys(loc: Sequence[str | int]) -> tuple[str, ...]:
     return tuple(_kebab(name) for name in table.model_fields)
 
 
-def _found(value: object) -> str:
-    names = {str: "a string", bool: "a boolean", int: "an integer", float: "a number", dict: "a table", list: "a list"}
-    kind = names.get(type(value), f"a {type(value).__name__}")
-    return kind if isinstance(value, dict | list) else f"{value!r} ({kind})"
-
-
 def _anchored(target: TargetConfig, folder: Path) -> TargetConfig:
     """The same target with its paths, which the file gives relative to itself, relative to the working directory."""
     weights = None if target.weights is None else _relative(target.weights, folder)
@@ -245,7 +214,3 @@ def _anchored(target: TargetConfig, folder: Path) -> TargetConfig:
 
 def _relative(path: str, folder: Path) -> str:
     return path if Path(path).is_absolute() else Path(os.path.relpath(folder / path)).as_posix()
-
-
-def _shown(path: Path) -> str:
-    return Path(os.path.relpath(path)).as_posix()

@@ -47,6 +47,11 @@ class EditError(NetauditError):
     """A change cannot be made in a graph."""
 
 
+def complaint(message: str, hint: str) -> str:
+    """An error as people read it."""
+    return f"netaudit: {message}\n" + (f"  hint: {hint}\n" if hint else "")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``did you mean 'x'?`` for the closest other word that is known, or an empty string when none is close."""
     close = get_close_matches(word, [other for other in known if other != word], n=1, cutoff=0.6)

@@ -49,8 +49,10 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
 
 
 def test_the_hook_shown_exists() -> None:
-    (hook,) = re.findall(r"- id: (\w+)", block("yaml", "repos:"))
-    assert f"- id: {hook}\n" in (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
+    hooks = re.findall(r"- id: ([\w-]+)", block("yaml", "repos:"))
+    assert len(hooks) == 2
+    for hook in hooks:
+        assert f"- id: {hook}\n" in (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`([\w/]+\.(?:md|py))`", README.partition("## More")[2]))))

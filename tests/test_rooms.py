@@ -18,7 +18,8 @@ PACK = ROOT / "rules" / "netaudit_rules"
 ROOMS = (
     "clock", "graph", "errors", "git", "training", "change", "measured", "finding", "baseline", "diff", "causes", "suppress", "ignoring",
     "check", "doubt", "claims", "moments", "signal", "effect", "verbs", "pack", "choose", "facts", "trust", "flow", "paths", "tables",
-    "edit", "remedy", "config", "cache", "norms", "intake", "certify", "probe", "audit", "report", "results", "live", "integrations",
+    "edit", "remedy", "settings", "config", "cache", "lock", "norms", "intake", "certify", "probe", "audit", "report", "results", "live",
+    "integrations",
     "pytest_plugin", "manual", "testing", "cli", "__main__",
 )  # fmt: skip
 WITH_TORCH = {"norms", "intake", "certify", "probe", "audit", "live", "integrations", "testing"}

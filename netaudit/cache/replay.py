@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from netaudit.settings import FILES
+
 from .state import Plan, key_of, portable, state_of
 from .store import Store, default_folder, store_at
 
@@ -18,7 +20,6 @@ OFF = "NETAUDIT_NO_CACHE"
 """The variable that turns the cache off."""
 ADDS = "GITHUB_STEP_SUMMARY"
 """The variable with which a run adds to a file beside what it writes: such a run is not replayed as a whole."""
-CONFIGURATION = ("netaudit.toml", "pyproject.toml")
 PLANS = 3
 """How many are kept for a key."""
 _STYLE = ("FORCE_COLOR", "NO_COLOR")
@@ -86,7 +87,7 @@ def run_key(arguments: Sequence[str], root: Path) -> str:
 def configuration_plan(root: Path) -> Plan:
     """The files that may hold the configuration: those that are not there count, too."""
     here = Path.cwd()
-    return Plan(files=tuple(portable(str(place / name), root) for place in (here, *here.parents) for name in CONFIGURATION))
+    return Plan(files=tuple(portable(str(place / name), root) for place in (here, *here.parents) for name in FILES))
 
 
 def root_of(folder: Path | None) -> Path:

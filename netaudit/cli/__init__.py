@@ -12,13 +12,13 @@ from typing import NoReturn
 
 import typer
 
-from netaudit.errors import NetauditError
+from netaudit.errors import NetauditError, complaint
 
-from . import baseline, certify, check, clean, diff, forecast, plot, probe, report, show
+from . import baseline, certify, check, clean, diff, forecast, lock, plot, probe, report, show
 from .app import CLEAN, INTERRUPTED, USAGE, app
 from .streams import keep_stdout_for_results
 
-__all__ = ["app", "baseline", "certify", "check", "clean", "diff", "forecast", "main", "plot", "probe", "report", "show"]
+__all__ = ["app", "baseline", "certify", "check", "clean", "diff", "forecast", "lock", "main", "plot", "probe", "report", "show"]
 
 
 def main() -> NoReturn:
@@ -102,4 +102,4 @@ def _usage(error: Exception) -> int:
 
 
 def _complain(message: str, hint: str) -> None:
-    sys.stderr.write(f"netaudit: {message}\n" + (f"  hint: {hint}\n" if hint else ""))
+    sys.stderr.write(complaint(message, hint))

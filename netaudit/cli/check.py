@@ -19,6 +19,7 @@ from .baseline import BaselineFile, baseline_of
 from .common import configuration, emit, input_ranges, load_options, one_of, packs, parsed_output, share, subjects, targets_of, words
 from .ignoring import AddIgnore, Ignoring, Reason, ignored_with
 from .kept import CacheDir, Kept, NoCache, kept
+from .lock import Wanted, write_lock
 from .progress import progress
 from .since import Base, DiffBase, base_of
 
@@ -116,7 +117,8 @@ def check(
     outputs = [parsed_output(o) for o in (output or config.output or ("full",))]
     least = share("--min-coverage", config.min_coverage if min_coverage is None else min_coverage)
     level = one_of("--fail-level", fail_level or config.fail_level, ("error", "warning", "info"))
-    cache = kept(ctx, config, cache_dir, off=no_cache or verbose or probe)
+    lock = ctx.obj if isinstance(ctx.obj, Wanted) else None
+    cache = kept(ctx, config, cache_dir, off=no_cache or verbose or probe, watched=lock is not None)
     after = After(
         outputs,
         least,
@@ -129,6 +131,7 @@ def check(
         baseline_of(baseline, config),
         base_of(diff_base, ctx, config, cached=cache.store is not None),
         ignored_with(config, output, reason, cache.started, asked=add_ignore),
+        lock,
     )
     asked = Chosen(
         words(select) or config.select,
@@ -208,6 +211,7 @@ class After:
     baseline: Path | None = None
     base: Base | None = None
     ignoring: Ignoring | None = None
+    lock: Wanted | None = None
 
 
 def _told(groups: Sequence[tuple[str, list[TargetReport]]], catalog: Catalog, asked: Selection, cache: Kept, after: After) -> int:
@@ -224,7 +228,10 @@ def _told(groups: Sequence[tuple[str, list[TargetReport]]], catalog: Catalog, as
         return exit_code(after.ignoring.written(whole, quiet=after.quiet), after.level, exit_zero=after.exit_zero)
     texts = emit(whole, after.outputs, full=after.full, timings=after.timings, quiet=after.quiet)
     code = exit_code(whole, after.level, exit_zero=after.exit_zero)
-    cache.keep(whole, texts, code, beside=() if after.baseline is None else (str(after.baseline),))
+    beside = () if after.baseline is None else (str(after.baseline),)
+    cache.keep(whole, texts, code, beside)
+    if after.lock is not None and code != INTERRUPTED:
+        write_lock(after.lock, cache, whole, partial(exit_code, level=after.level, exit_zero=after.exit_zero), beside)
     return code
 
 

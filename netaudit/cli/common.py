@@ -217,7 +217,7 @@ def _add_to_job_summary(report: Report, wanted: Style) -> None:
         return
     try:
         with Path(file).open("a", encoding="utf-8", errors="backslashreplace") as summary:
-            summary.write(FORMATS["markdown"](report, replace(wanted, full=False)))
+            summary.write(FORMATS["markdown"](report, replace(wanted, full=False, quiet=False)))  # it alone says what was checked
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}", "see GITHUB_STEP_SUMMARY") from error
 

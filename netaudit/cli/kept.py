@@ -36,7 +36,10 @@ _WHOLE_SECOND = 10**9
 
 @dataclass(slots=True)
 class Kept:
-    """What is known from earlier runs, and what is to be kept of this one. ``store`` is None when nothing is."""
+    """What is known from earlier runs, and what is to be kept of this one. ``store`` is None when nothing is.
+
+    ``plans`` and ``ids``: what each target rests on, and the models that it named; with ``watched`` they are wanted without a store.
+    """
 
     store: Store | None
     key: str
@@ -48,7 +51,9 @@ class Kept:
     started: int = field(default_factory=time.time_ns)
     torch: str = ""
     fresh: dict[str, tuple[Plan, list[TargetReport]]] = field(default_factory=dict)
-    plans: list[Plan | None] = field(default_factory=list)
+    plans: dict[str, Plan | None] = field(default_factory=dict)
+    ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    watched: bool = False
 
     def reports(self, targets: Sequence[str]) -> list[TargetReport] | None:
         """The reports of all targets, if all are kept and nothing has changed since; torch is not needed then."""
@@ -57,7 +62,7 @@ class Kept:
 
     def audited(self, target: str, audit: Callable[[], list[TargetReport]], packs: Sequence[str]) -> list[TargetReport]:
         """The reports of a target: kept ones, or those that ``audit`` makes."""
-        if self.store is None:
+        if self.store is None and not self.watched:
             return audit()
         known = self._found(target)
         if known is not None:
@@ -65,12 +70,15 @@ class Kept:
         with watching() as seen:
             found = audit()
         plan = seen.plan(tuple(packs), self.root)
-        self.plans.append(plan)
         if plan is not None:
-            plan |= self._plan(target)
-            self.plans[-1] = plan
+            plan |= self.named(target)
             self.fresh[target] = plan, found
+        self._note(target, plan, found)
         return found
+
+    def _note(self, target: str, plan: Plan | None, found: Iterable[TargetReport]) -> None:
+        self.plans[target] = plan
+        self.ids[target] = tuple(one.id for one in found)
 
     def keep(self, report: Report, texts: Sequence[tuple[str | None, str]], exit_code: int, beside: Sequence[str] = ()) -> None:
         """Keep what is new, but for targets that were not wholly checked, and those whose files were edited meanwhile."""
@@ -78,12 +86,12 @@ class Kept:
             return
         incomplete = {target.id for target in report.incomplete}
         for target, (plan, found) in self.fresh.items():
-            if incomplete.isdisjoint(one.id for one in found) and self._is_settled(plan):
+            if incomplete.isdisjoint(one.id for one in found) and self.is_settled(plan):
                 _try_keep(self.store, self._key(target), plan, report.torch, found, self.environment)
-        if not incomplete and None not in self.plans and self.arguments and not is_off(self.arguments):
+        if not incomplete and None not in self.plans.values() and self.arguments and not is_off(self.arguments):
             files = Plan(files=tuple(portable(file, self.root) for file in beside))
-            whole = reduce(or_, (*filter(None, self.plans), configuration_plan(self.root), files))
-            if self._is_settled(whole):
+            whole = reduce(or_, (*filter(None, self.plans.values()), configuration_plan(self.root), files))
+            if self.is_settled(whole):
                 keep_run(self.store, self.arguments, whole, Run(tuple(texts), exit_code), self.environment)
 
     def _found(self, target: str) -> list[TargetReport] | None:
@@ -97,14 +105,14 @@ class Kept:
                 except NotKeptError:
                     return None
                 self.torch = torch
-                self.plans.append(Plan.decoded(plan) or Plan())
+                self._note(target, Plan.decoded(plan) or Plan(), found)
                 return found
         return None
 
     def _key(self, target: str) -> str:
         return key_of(self.key, target)
 
-    def _plan(self, target: str) -> Plan:
+    def named(self, target: str) -> Plan:
         """What a target rests on that python does not see being read: programs, checkpoints, what a folder holds."""
         place = target if Path(target).exists() else target.rpartition(":")[0]
         entries = [e for name, e in self.config.targets.items() if name == target or (place and _is_within(e.target, place))]
@@ -114,13 +122,13 @@ class Kept:
         folders = [p for p in places if p and Path(p).is_dir()]
         return Plan(files=tuple(portable(f, self.root) for f in files), folders=tuple(portable(f, self.root) for f in folders))
 
-    def _is_settled(self, plan: Plan) -> bool:
+    def is_settled(self, plan: Plan) -> bool:
         """Whether no file was written since the run began: what was read may be what stood there before, or half of it."""
         return all(_written(Path(file)) < self.started for file in plan.files)
 
 
-def kept(ctx: typer.Context, config: Config, cache_dir: Path | None, *, off: bool) -> Kept:
-    """The cache of a run; off where an option or the environment says so."""
+def kept(ctx: typer.Context, config: Config, cache_dir: Path | None, *, off: bool, watched: bool = False) -> Kept:
+    """The cache of a run; off where an option or the environment says so. ``watched``: what targets rest on is wanted all the same."""
     outside = ctx.params.get("diff_base") or ctx.params.get("add_ignore")  # a run that rests on a commit, or that writes sources
     arguments = tuple(ctx.obj) if isinstance(ctx.obj, tuple) and not outside else ()
     root = ctx.obj.root if isinstance(ctx.obj, Elsewhere) else root_of(cache_dir)
@@ -129,7 +137,7 @@ def kept(ctx: typer.Context, config: Config, cache_dir: Path | None, *, off: boo
     key = key_of("target", portable(os.getcwd(), root), asked, said)
     read = tuple(str(ctx.params[name]) for name in ("weights", "data") if ctx.params.get(name))
     store = None if off or os.environ.get("NETAUDIT_NO_CACHE") else store_at(_checked(cache_dir))
-    return Kept(store, key, root, read, config, arguments)
+    return Kept(store, key, root, read, config, arguments, watched=watched)
 
 
 def _checked(folder: Path | None) -> Path | None:

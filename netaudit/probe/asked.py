@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf, nan, sqrt
 
 import torch
@@ -77,15 +78,15 @@ class Asked:
             self._values[node.name] = value
         for ask in self._of(node):
             if ask.quantity in VALUES:
-                self.answers[ask] = log(VALUES[ask.quantity](value, ask))
+                self._answer(ask, partial(VALUES[ask.quantity], value, ask))
             elif ask.quantity == "peak":
-                self.answers[ask] = log(_peak(node, value, self._values))
+                self._answer(ask, partial(_peak, node, value, self._values))
 
     def cotangent(self, node: Node, cotangent: Tensor) -> None:
         """Read what is asked of a gradient."""
         for ask in self._of(node):
             if ask.quantity == "gradient difference":
-                self.answers[ask] = log(difference(cotangent, ask))
+                self._answer(ask, partial(difference, cotangent, ask))
 
     def pulled(self, local: Local, parts: Mapping[str, Tensor]) -> None:
         """Nothing is asked of what a call makes of the real gradient."""
@@ -94,9 +95,16 @@ class Asked:
         """Read what is asked of a call's Jacobian."""
         for ask in self._of(local.node):
             if ask.quantity in LOCALS:
-                found = LOCALS[ask.quantity](local, ask, self.seed)
-                if found is not None:
-                    self.answers[ask] = log(found)
+                self._answer(ask, partial(LOCALS[ask.quantity], local, ask, self.seed))
+
+    def _answer(self, ask: Ask, read: Callable[[], float | None]) -> None:
+        """Keep what is read; what torch refuses (a shape, a missing derivative) stays without an answer, and the sweep goes on."""
+        try:
+            found = read()
+        except (RuntimeError, IndexError, KeyError):
+            return
+        if found is not None:
+            self.answers[ask] = log(found)
 
     def _of(self, node: Node) -> tuple[Ask, ...]:
         return tuple(ask for ask in self.asks if ask.node == node.name)

@@ -197,6 +197,8 @@ def _answered(wanted: frozenset[Ask], settings: Probing, run: Fitted) -> tuple[M
         sweep(machine, cotangents(machine, seed), watch, cuts=cut_for(machine, settings.plan)[0], seed=seed, points=keeping(wanted))
     except KeyboardInterrupt:
         return watch.answers, True
+    except (RuntimeError, MemoryError):  # the same run went through before: what did not fit any more is memory
+        return watch.answers, False
     return watch.answers, False
 
 

@@ -32,7 +32,7 @@ STEPS = 1000
 
 
 def render(report: Report, style: Style) -> str:
-    """The report as a SARIF log; with ``quiet`` without what is suppressed, which GitHub would show as open."""
+    """The report as a SARIF log; with ``quiet`` without what is suppressed or in the baseline, which GitHub would show as open."""
     known = rules()
     groups = [[target] for target in report.targets] if len(report.targets) <= RUNS else [list(report.targets)]
     runs = [_run(group, report, known, style) for group in groups]
@@ -45,7 +45,7 @@ def render(report: Report, style: Style) -> str:
 
 def _run(targets: Sequence[TargetReport], report: Report, known: Mapping[str, Check], style: Style) -> Json:
     gone = [(target, s) for target in targets for s in target.suppressed] if not style.quiet else []
-    said = [(target, finding) for target in targets for finding in target.findings]
+    said = [(target, finding) for target in targets for finding in target.findings if finding.counts or not style.quiet]
     codes = sorted({finding.code for _, finding in said} | {s.finding.code for _, s in gone})
     results = [_result(finding, target, codes) for target, finding in said]
     results += [{**_result(s.finding, target, codes), "suppressions": [_suppression(s)]} for target, s in gone]

@@ -43,6 +43,7 @@ from netaudit.probe.devices import device_of, title
 from netaudit.probe.heads import cotangents
 from netaudit.probe.linear import largest_gain
 from netaudit.probe.machine import Machine, machine_of, sweep
+from netaudit.report.claimed import verdict
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("tests", "cost", "cuts", "convergence", "faults")
@@ -157,6 +158,8 @@ def faults(folder: Path, device: str) -> str:
             label = labels[path.stem]["label"]
             for finding in report.findings:
                 verdicts[label, finding.code, finding.verdict or "not probed"] += 1
+                if finding.verdict == "not reproduced":
+                    notes.append(f"{path.stem} ({label}): {finding.code} {finding.message}: {verdict(finding)}")
             if report.measured is not None:
                 bounds[0] += report.measured.bounds
                 bounds[1] += len(report.measured.violations)

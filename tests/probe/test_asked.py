@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netaudit.finding import Evidence, Finding
+from netaudit.graph import Node
 from netaudit.intake.lower import lower
 from netaudit.intake.subject import Subject
 from netaudit.intake.trace import trace
@@ -193,3 +194,10 @@ def test_what_is_read_aside_does_not_stand_beside_the_evidence() -> None:
 def test_only_what_is_claimed_is_asked_for() -> None:
     claims = [Claim("value", ("x",), 0.0, "above"), Claim("peak", ("a", "b"), 0.0, "above", over=("c",))]
     assert {ask.subject for ask in asks(claims)} == {"a", "b", "c"}
+
+
+def test_what_torch_refuses_stays_without_an_answer() -> None:
+    ask = Ask("span", "x", axis=7)
+    watch = Asked(frozenset({ask}), {})
+    watch.value(Node("x", "aten.relu", shape=(2, 3)), X)
+    assert watch.answers == {}

@@ -53,7 +53,7 @@ findings = st.builds(
     Finding, codes, st.just("some-name"), st.sampled_from(("error", "warning", "info")), texts, st.just("t"), words, wheres, texts,
     evidences, st.lists(st.builds(Step, texts, words, logs, logs, logs), max_size=3).map(tuple),
     st.lists(st.builds(Remedy, texts, texts), max_size=2).map(tuple), st.lists(texts, max_size=2).map(tuple),
-    st.sampled_from(("", "na1:00", "na1:01")), st.just(""), st.sampled_from(("", "new", "unchanged", "worse")),
+    st.sampled_from(("", "na1:00", "na1:01")), st.just(""), baseline=st.sampled_from(("", "new", "worse")),  # what counts
 )  # fmt: skip
 suppressions = st.builds(Suppressed, findings, st.sampled_from(("comment", "override a.*")), st.just("") | texts, sites)
 coverages = st.sampled_from((Coverage(), Coverage(4, 4, {}, 2, 2), Coverage(4, 3, {"aten.x": 1}, 2, 1), Coverage(0, 0, {}, 3, 0)))

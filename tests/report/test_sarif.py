@@ -110,6 +110,8 @@ def test_the_baseline_is_said_of_all_results_or_of_none(full_report: Report, run
     (run,) = log(Report((replace(target, findings=compared),), "0", "0", ()))
     assert [result["baselineState"] for result in run["results"]][:3] == ["new", "updated", "unchanged"]
     assert "baselineState" not in runs[1]["results"][0]
+    (quiet,) = log(Report((replace(target, findings=compared),), "0", "0", ()), quiet=True)
+    assert [result["baselineState"] for result in quiet["results"]] == ["new", "updated"], "GitHub would show what is accepted as open"
 
 
 def test_the_only_fingerprint_is_our_own(runs: list[dict[str, Any]]) -> None:

@@ -1,11 +1,15 @@
-"""What findings claim of a measurement: it tells their models from the clean ones, and every kind of claim is measured somewhere."""
+"""What findings claim of a measurement: it tells their models from the clean ones, and the documentation says what it is."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import pytest
 
 from netaudit.pack import installed
-from netaudit.testing.claiming import indifferent
+from netaudit.testing.claiming import indifferent, probed
+from netaudit.testing.examples import examples
 
 CHECKS = installed().checks
 ALIKE = {
@@ -34,3 +38,17 @@ def test_what_is_claimed_does_not_hold_of_the_clean_model(code: str) -> None:
 @pytest.mark.parametrize("code", ALIKE)
 def test_models_that_are_said_to_measure_alike_do(code: str) -> None:
     assert list(indifferent(CHECKS[code])) != []
+
+
+_TEXT = (Path(__file__).parents[2] / "docs" / "probe.md").read_text(encoding="utf-8").partition("## What rules claim")[2]
+CLAIMED, NEVER = (frozenset(re.findall(r"NA\d{3}", part)) for part in _TEXT.split("## What is never"))
+
+
+def test_the_documentation_says_of_every_rule_what_it_claims_or_why_not() -> None:
+    assert set(CHECKS) == CLAIMED | NEVER
+
+
+@pytest.mark.parametrize("code", sorted(NEVER - CLAIMED))
+def test_what_is_said_to_be_never_probed_claims_nothing(code: str) -> None:
+    told = [f.claim for source in examples(CHECKS[code]).get("Flagged", ()) for f in probed(source) if f.code == code]
+    assert set(told) == {None}
