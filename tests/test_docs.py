@@ -39,12 +39,9 @@ from netaudit.config import load_config
 from netaudit.pytest_plugin import Checker
 
 ROOT = Path(__file__).parent.parent
-ALL = sorted((ROOT / "docs").glob("*.md"))
-APART = {"ci.md": "tests/ci/test_docs.py runs it in a repository, and reads its files as GitHub and GitLab would"}
-"""Pages that another test follows whole."""
-PAGES = [ROOT / "README.md", *(page for page in ALL if page.name not in APART)]
-ELSEWHERE = {"packs.md": "tests/test_packs.py holds its programs against examples/acme_pack"}
-"""Pages whose python is tested by other means, and by which."""
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ELSEWHERE = {"packs.md": ROOT / "tests" / "test_packs.py", "ci.md": ROOT / "tests" / "ci" / "test_docs.py"}
+"""Pages that are followed by tests of their own: here their commands are parsed."""
 FASTER = {"certify": ("--budget", "1")}
 """Options that are added when a command is run, where the time it is given is no matter."""
 REASON = re.compile(r"<!-- (not run|numbers differ): (\S.*\S) -->")
@@ -117,7 +114,7 @@ def test_every_command_that_is_shown_exists(page: Path, fence: Fence) -> None:
         given = arguments(words)
         if given is not None:
             parsed(given)
-        else:
+        elif page.name not in ELSEWHERE:
             assert fence.remark == "not run", f"{words[0]} is not netaudit: say in a comment why it is not run"
 
 
@@ -135,8 +132,8 @@ def known_options(command: Any) -> Iterator[str]:
         yield from known_options(below)
 
 
-OTHERS = {"--help", "--netaudit-fail-level"}
-"""Options that typer and pytest have; ``tests/live/test_pytest_plugin.py`` uses the latter."""
+OTHERS = {"--help", "--netaudit-fail-level", "--no-deps", "--index-url"}
+"""Options of typer, of pytest (``tests/live/test_pytest_plugin.py`` uses it) and of pip."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -171,7 +168,7 @@ class Reader:
                     self.run(given)
             case "text" if fence.text.startswith("$ netaudit "):
                 self.compare(fence)
-            case "python" if self.page.name not in ELSEWHERE and not fence.title:
+            case "python" if not fence.title:
                 exec(compile(fence.text, f"{self.page.name}:{fence.line}", "exec"), self.names)
             case "toml":
                 configured(fence.text)
@@ -217,7 +214,7 @@ def configured(text: str) -> None:
             load_config(Path(folder))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in ELSEWHERE], ids=lambda page: page.name)
 def test_a_page_can_be_followed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     if page.name == "README.md":  # its commands are about a model like the one of that page
@@ -245,12 +242,17 @@ def test_a_wrong_session_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             reader.follow(Fence("text", "", f"$ netaudit version\n{wrong}", 1, "", ""))
 
 
+def test_pages_that_are_not_followed_here_are_followed_elsewhere() -> None:
+    for name, test in ELSEWHERE.items():
+        assert f'"{name}"' in test.read_text(encoding="utf-8")
+
+
 # what hangs together ----------------------------------------------------------------------------------------------------
 
 
 def test_the_index_lists_every_page() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    assert {page.name for page in ALL} - {"index.md"} <= set(re.findall(r"\]\(([\w.]+)\)", index))
+    assert {page.name for page in PAGES[1:]} - {"index.md"} <= set(re.findall(r"\]\(([\w.]+)\)", index))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
