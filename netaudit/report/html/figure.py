@@ -35,8 +35,10 @@ from .profile import Point, Span, least, order, profile, spans
 
 WIDTH, LEFT, RIGHT = 960, 106, 12
 ROW, GAP, PANEL, HEAD = 16, 5, 118, 28
-COLUMNS = 120
+COLUMNS = 160
 """Cells of a strip at most: several calls share one in a deeper model, which then shows the least of their gradients."""
+ENDS = 300
+"""Places at which the error bars of a curve are drawn, at most."""
 USUAL = 2.1
 """The factor by which a forecast may be wrong without a word about it."""
 INNER = WIDTH - LEFT - RIGHT
@@ -113,9 +115,9 @@ def _strips(points: Sequence[Point], y: float) -> Iterator[str]:
     yield from _route([any(p.on_path for p in group) for group in _columns(points)], top + 4)
 
 
-def _columns(values: Sequence[T]) -> list[Sequence[T]]:
-    """Calls put together into as many columns as a strip has."""
-    each = ceil(len(values) / COLUMNS)
+def _columns(values: Sequence[T], most: int = COLUMNS) -> list[Sequence[T]]:
+    """Calls put together into so many columns at most."""
+    each = ceil(len(values) / most)
     return [values[start : start + each] for start in range(0, len(values), each)]
 
 
@@ -168,13 +170,12 @@ def _panel(panel: Panel, y: float) -> Iterator[str]:
     for tick in ticks(low, high):
         yield text(LEFT - 10, height(tick) + 4, power(tick), "end")
         yield line(LEFT, height(tick), WIDTH - RIGHT, height(tick), "grid")
-    wide = INNER / len(_columns(panel.forecast))
-    errors = [
-        found and (LEFT + (i + 0.5) * wide, height(found[1]), height(found[0]))
-        for i, found in enumerate(map(_error, _columns(panel.forecast)))
-    ]
-    yield band(errors)
+    close = _columns(panel.forecast, ENDS)
+    yield band(
+        found and (LEFT + (i + 0.5) * INNER / len(close), height(found[1]), height(found[0])) for i, found in enumerate(map(_error, close))
+    )
     yield curve(place(i, size) for i, size in enumerate(panel.forecast))
+    wide = INNER / len(_columns(panel.spread))
     yield whiskers(
         (LEFT + (i + 0.5) * wide, height(found.high), height(found.low))
         for i, found in enumerate(map(_spread, _columns(panel.spread)))

@@ -321,7 +321,7 @@ def test_five_hundred_calls_fit() -> None:
 
 
 def test_five_hundred_calls_that_were_measured_fit() -> None:
-    assert len(page(report(probed(large()))).encode()) < 350_000
+    assert len(page(report(probed(large()))).encode()) < 360_000  # the numbers of a probe, as JSON and in the tables, weigh 60 kB
 
 
 # numbers behind the drawings --------------------------------------------------------------------------------------------
