@@ -212,8 +212,8 @@ def signs(like: Tensor, seed: int, draw: int) -> Tensor:
 @lru_cache(maxsize=2)
 def _tile(dtype: torch.dtype, device: torch.device) -> Tensor:
     """The tile, twice, so that a piece of it may begin anywhere."""
-    tile = 2 * torch.randint(2, (TILE,), generator=torch.Generator().manual_seed(0)) - 1
-    return tile.to(device, dtype).repeat(2)
+    tile = torch.randint(2, (TILE,), generator=torch.Generator().manual_seed(0), dtype=torch.int8)
+    return (2 * tile - 1).to(device, dtype).repeat(2)
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -37,11 +37,16 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a run holds, call by call; ``sizes``: bytes of storages; ``live``: storages of values that are needed at each call."""
+    """What a run holds, call by call; ``sizes``: bytes of storages; ``live``: storages of values that are needed at each call.
+
+    ``kernel``: bytes that a kernel may take for itself. No tensor tells of them: those of convolutions lay out what they are given and
+    what they make in another order, so that it is the most that any call is given and makes, but for its smaller operands.
+    """
 
     calls: Sequence[Cost]
     sizes: Mapping[str, int]
     live: Sequence[frozenset[str]]
+    kernel: int = 0
 
     def bytes_of(self, names: frozenset[str]) -> int:
         """Their bytes together."""
@@ -50,10 +55,16 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Places between calls, and the most bytes that are held at once when a machine is swept with them."""
+    """Places between calls, and the most bytes that are held at once when a machine is swept with them: by tensors, and by a kernel."""
 
     places: tuple[int, ...]
     peak: int
+    kernel: int
+
+    @property
+    def most(self) -> int:
+        """Both."""
+        return self.peak + self.kernel
 
 
 def fitting(costs: Costs, limit: int) -> Cut:
@@ -62,8 +73,9 @@ def fitting(costs: Costs, limit: int) -> Cut:
     Exact for the places that are considered: all, or in a long graph the best of every window.
     """
     whole = peak(costs, ())
+    limit -= costs.kernel
     if whole <= limit or len(costs.calls) < 2:
-        return Cut((), whole)
+        return Cut((), whole, costs.kernel)
     ways = _ways(costs)
     fewest = ways.within(limit, len(ways.places))
     most = len(ways.places) if fewest is None else len(fewest) + 1
@@ -75,7 +87,7 @@ def fitting(costs: Costs, limit: int) -> Cut:
         else:
             high = middle
     places = ways.within(low, most) or ()
-    return Cut(places, peak(costs, places))
+    return Cut(places, peak(costs, places), costs.kernel)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,7 +190,7 @@ def costs_of(machine: Machine, *, samples: int = 0, seed: int = 0) -> Costs:
     ledger = _Ledger(machine, samples)
     with torch.autograd.graph.saved_tensors_hooks(ledger.saved, lambda token: token):
         trial(machine, ledger, seed=seed)
-    return Costs(ledger.calls, ledger.sizes, ledger.live)
+    return Costs(ledger.calls, ledger.sizes, ledger.live, _kernel(machine))
 
 
 class _Ledger:
@@ -234,7 +246,7 @@ class _Ledger:
 
 def _back(machine: Machine, samples: int) -> Mapping[str, int]:
     """By call, the bytes of cotangents while one is pulled through it: those that wait, its own, and what becomes of it."""
-    sizes = {name: prod(node.shape) * dtype_of(node.dtype).itemsize if node.is_float else 0 for name, node in machine.nodes.items()}
+    sizes = _bytes(machine)
     begun = set(machine.graph.heads)
     waiting = sum(sizes[head] for head in begun)
     found = {}
@@ -248,3 +260,13 @@ def _back(machine: Machine, samples: int) -> Mapping[str, int]:
         random = sizes[node.name] if prod(node.shape) > TILE else 0
         found[node.name] = max(pulled, waiting + random + parts if samples else 0)
     return found
+
+
+def _kernel(machine: Machine) -> int:
+    sizes = _bytes(machine)
+    return max((sizes[node.name] + max((sizes[name] for name in machine.carrying(node)), default=0) for node in machine.calls), default=0)
+
+
+def _bytes(machine: Machine) -> Mapping[str, int]:
+    """By node, the bytes of its floating value."""
+    return {name: prod(node.shape) * dtype_of(node.dtype).itemsize if node.is_float else 0 for name, node in machine.nodes.items()}

@@ -117,16 +117,12 @@ def cut_for(machine: Machine, plan: Plan) -> tuple[tuple[int, ...], tuple[str, .
     """Where the graph is cut to stay within the plan's memory, and what is to be said of it."""
     if plan.memory is None:
         return (), ()
-    cut = fitting(costs_of(machine, samples=plan.samples, seed=plan.seed), int(plan.memory * (1.0 - KERNELS)))
-    segments, most = len(cut.places) + 1, in_words(int(cut.peak / (1.0 - KERNELS)))
-    if cut.peak > (1.0 - KERNELS) * plan.memory:
+    cut = fitting(costs_of(machine, samples=plan.samples, seed=plan.seed), plan.memory)
+    segments, most = len(cut.places) + 1, in_words(cut.most)
+    if cut.most > plan.memory:
         way = f"the best way to run it, in {segments} segments," if cut.places else "the run"
         return cut.places, (f"--probe-memory {in_words(plan.memory)} is too little: {way} takes about {most}",)
     return cut.places, (f"run in {segments} segments, which take about {most}, to stay within --probe-memory",) if cut.places else ()
-
-
-KERNELS = 0.1
-"""Of what a run takes, the part that torch's kernels need for themselves: up to 0.08 were measured (``tests/benchmarks/probe.md``)."""
 
 
 def in_words(size: int) -> str:

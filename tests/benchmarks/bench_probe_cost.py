@@ -32,6 +32,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # run from a checkout, installed or not
 
+from netaudit.intake.libraries import library
 from netaudit.intake.lower import lower
 from netaudit.intake.subject import Options, Subject
 from netaudit.intake.target import load
@@ -72,10 +73,9 @@ def subject_of(name: str, batch: int) -> Subject:
     if name == "mlp60":
         x = torch.randn(64 * batch, 1024)
         return Subject(name, nn.Sequential(*[nn.Sequential(nn.Linear(1024, 1024), nn.Tanh()) for _ in range(60)]), (x,), {}, x, "drawn")
-    from transformers import GPT2Config, GPT2LMHeadModel
-
+    transformers = library("transformers")
     ids = torch.randint(50257, (batch, TOKENS))
-    model = GPT2LMHeadModel(GPT2Config(use_cache=False))
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(use_cache=False))
     return Subject(name, model, (), {"input_ids": ids}, {"input_ids": ids}, "drawn")
 
 
@@ -208,13 +208,13 @@ def cut(name: str, share: float, device: torch.device, batch: int) -> tuple[floa
     """A limit that is a share of what one segment takes; segments for it, the peak that is predicted for them, and the real one."""
     machine = machine_on(device, subject_of(name, batch))
     costs = costs_of(machine, samples=SAMPLES[2])
-    limit = share * fitting(costs, sys.maxsize).peak
+    limit = share * fitting(costs, sys.maxsize).most
     found = fitting(costs, int(limit))
     run = measured(machine, SAMPLES[2], found.places)
     run()
     with peak(device) as actual:
         run()
-    return limit, len(found.places) + 1, found.peak, actual[0]
+    return limit, len(found.places) + 1, found.most, actual[0]
 
 
 def cuts(device: torch.device, batch: int, names: Sequence[str]) -> str:

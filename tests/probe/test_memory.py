@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -25,6 +26,7 @@ from netaudit.intake.subject import Subject
 from netaudit.intake.trace import trace
 from netaudit.probe.calls import Local
 from netaudit.probe.heads import cotangents
+from netaudit.probe.linear import signs
 from netaudit.probe.machine import Machine, machine_of, segments, sweep
 from netaudit.probe.memory import Costs, costs_of, fitting, peak
 from netaudit.probe.run import Plan, cut_for, in_words
@@ -108,6 +110,7 @@ class Allocated(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
 
 def _taken(machine: Machine, cuts: Sequence[int]) -> int:
     """Bytes of one measured sweep, its first cotangents included."""
+    signs(torch.empty(1), 0, 0)  # the tile of signs is made once for all
     with Allocated() as seen:
         sweep(machine, cotangents(machine, 0), Gauge(2), cuts=cuts)
     return int(seen.most)
@@ -118,7 +121,7 @@ def _taken(machine: Machine, cuts: Sequence[int]) -> int:
 def test_the_peak_is_as_predicted(name: str, share: float) -> None:
     """Tensors that live inside one kernel or one formula are not foreseen: up to a fifth, as for half of a small graph."""
     machine, costs = built(name)
-    cut = fitting(costs, int(share * peak(costs, ())))
+    cut = fitting(costs, int(share * fitting(costs, sys.maxsize).most))
     assert cut.peak == pytest.approx(_taken(machine, cut.places), rel=0.2)
 
 
@@ -127,7 +130,7 @@ def test_no_fewer_segments_fit_nor_do_other_cuts_hold_less(share: float) -> None
     """Against all ways to cut in up to three."""
     _, costs = built("mlp")
     limit = int(share * peak(costs, ()))
-    found = fitting(costs, limit)
+    found = fitting(costs, limit + costs.kernel)
     ways = [min(peak(costs, cuts) for cuts in combinations(range(1, len(costs.calls)), n)) for n in (1, 2)]
     fewest = next((n for n, least in enumerate(ways, 1) if least <= limit), 3)
     assert len(found.places) >= fewest
@@ -138,7 +141,8 @@ def test_no_fewer_segments_fit_nor_do_other_cuts_hold_less(share: float) -> None
 @pytest.mark.parametrize("name", MODELS)
 def test_a_larger_limit_takes_no_more_segments(name: str) -> None:
     _, costs = built(name)
-    counts = [len(fitting(costs, int(share * peak(costs, ()))).places) for share in (1.0, 0.8, 0.6, 0.4)]
+    whole = fitting(costs, sys.maxsize).most
+    counts = [len(fitting(costs, int(share * whole)).places) for share in (1.0, 0.8, 0.6, 0.4)]
     assert counts[0] == 0
     assert counts == sorted(counts)
 
@@ -148,7 +152,7 @@ def test_what_cannot_fit_takes_as_little_as_was_found(name: str) -> None:
     _, costs = built(name)
     least = fitting(costs, 1)
     assert 1 < least.peak < peak(costs, ())
-    assert fitting(costs, least.peak).peak == least.peak
+    assert fitting(costs, least.most).peak == least.peak
 
 
 def test_counting_what_is_held_changes_nothing() -> None:
@@ -252,11 +256,11 @@ def test_results_of_one_call_are_never_cut_apart() -> None:
 )
 def test_what_a_limit_made_of_a_run_is_said_with_what_it_takes(share: float, said: str) -> None:
     machine, costs = built("transformer")
-    limit = int(share * peak(costs, ()))
+    limit = int(share * fitting(costs, sys.maxsize).most)
     places, notes = cut_for(machine, Plan(samples=2, memory=limit))
     assert re.fullmatch(said, "; ".join(notes))
     assert bool(places) == bool(notes)
-    assert (peak(costs, places) > limit) == ("too little" in said)
+    assert (peak(costs, places) + costs.kernel > limit) == ("too little" in said)
 
 
 def test_a_probe_that_does_not_fit_says_so() -> None:
@@ -282,9 +286,11 @@ def test_the_peak_of_a_gpu_is_as_predicted(name: str) -> None:
     torch.manual_seed(0)
     machine = MODELS[name]()
     there = replace(machine, leaves={n: leaf.cuda() for n, leaf in machine.leaves.items()}, device=torch.device("cuda"))
-    cut = fitting(costs_of(there, samples=2), peak(costs_of(there, samples=2), ()) // 2)
+    costs = costs_of(there, samples=2)
+    cut = fitting(costs, fitting(costs, sys.maxsize).most // 2)
     sweep(there, cotangents(there, 0), Gauge(2), cuts=cut.places)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     sweep(there, cotangents(there, 0), Gauge(2), cuts=cut.places)
-    assert cut.peak == pytest.approx(torch.cuda.max_memory_allocated() - before, rel=0.3)
+    taken = torch.cuda.max_memory_allocated() - before
+    assert 0.7 * cut.peak <= taken <= 1.3 * cut.most
