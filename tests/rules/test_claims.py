@@ -40,7 +40,7 @@ def test_models_that_are_said_to_measure_alike_do(code: str) -> None:
     assert list(indifferent(CHECKS[code])) != []
 
 
-_TEXT = (Path(__file__).parents[2] / "docs" / "probe.md").read_text(encoding="utf-8").partition("## What rules claim")[2]
+_TEXT = (Path(__file__).parents[2] / "docs" / "verdicts.md").read_text(encoding="utf-8").partition("## What rules claim")[2]
 CLAIMED, NEVER = (frozenset(re.findall(r"NA\d{3}", part)) for part in _TEXT.split("## What is never"))
 
 
