@@ -149,7 +149,10 @@ def _source(file: str) -> str:
 
 
 def _modules() -> Iterator[tuple[str, str]]:
+    """Modules that were imported, and their files; what was started as a program is not one of them."""
     for name, module in list(sys.modules.items()):
+        if name == "__main__":
+            continue
         file = getattr(module, "__file__", None)
         if isinstance(file, str):
             yield name, os.path.abspath(file)

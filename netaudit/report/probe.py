@@ -12,11 +12,14 @@ from netaudit.measured import Measured, Spread, Study
 
 from .agreement import agreement
 from .claimed import verdict
+from .common import fill
 from .numbers import cell, magnitude, size
 from .plain import abridged
 
 SHOWN = 40
 """Rows of a table without ``--full``."""
+WIDTH = 80
+"""Columns of what is no table."""
 DIGITS = 4
 """Significant digits in the table of a study."""
 
@@ -46,9 +49,12 @@ def _lines(target: TargetReport, *, full: bool) -> Iterator[str]:
             yield ""
             yield _study(study)
     yield ""
-    yield from (_verdict(f) for f in target.findings)
+    for finding in target.findings:
+        yield from _verdict(finding)
     # what the studies say stands below their tables already
-    yield from agreement(target, replace(found, studies=())) if found is not None else ("nothing was measured",)
+    for line in agreement(target, replace(found, studies=())) if found is not None else ("nothing was measured",):
+        yield from fill(line, WIDTH, indent=2)
+    # not wrapped: a problem may hold a command to copy
     yield from (f"incomplete: {problem}" for problem in target.problems)
 
 
@@ -86,9 +92,9 @@ def _spread(one: Spread | None) -> str:
     return size(one.middle) if not one.high - one.low > 0.04 else f"{size(one.middle)} ({size(one.low)}..{size(one.high)})"
 
 
-def _verdict(finding: Finding) -> str:
-    said = verdict(finding).partition(": ")[2]
-    return f"{finding.verdict or 'not probed'}: {finding.code} {finding.message}" + (f"\n    {said}" if said else "")
+def _verdict(finding: Finding) -> Iterator[str]:
+    yield from fill(f"{finding.verdict or 'not probed'}: {finding.code} {finding.message}", WIDTH, indent=4)
+    yield from fill(f"    {verdict(finding).partition(': ')[2]}", WIDTH, indent=4)
 
 
 def _study(study: Study) -> str:
