@@ -18,7 +18,6 @@ from netaudit.config import Config
 from netaudit.errors import ConfigError
 from netaudit.finding import Finding, Report
 from netaudit.ignoring import NotPythonError, placed
-from netaudit.report.common import fold, rules
 
 AddIgnore = Annotated[
     bool,
@@ -75,6 +74,8 @@ class Ignoring:
 
     def _sorted(self, report: Report) -> tuple[dict[Path, Wanted], list[Refused]]:
         """The findings that count by the file that is to be written, and those that have none."""
+        from netaudit.report.common import rules
+
         known, wanted, refused = rules(), dict[Path, Wanted](), list[Refused]()
         for finding in report.counted:
             why = _never(finding, known.get(finding.code), report)
@@ -163,6 +164,8 @@ def _counted(done: Sequence[Finding], said: Sequence[str], refused: Sequence[Ref
 
 def _left(refused: Sequence[Refused], config: str) -> Iterator[str]:
     """What is not ignored, why, and what to do."""
+    from netaudit.report.common import fold
+
     if not refused:
         return
     yield f"{len(refused)} finding{'s are' if len(refused) > 1 else ' is'} not ignored:"
