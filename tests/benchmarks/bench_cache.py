@@ -126,7 +126,7 @@ def main() -> None:
         for effort in ("quick", "tight")
         for row in rows(name, effort, options.repeats)
     ]
-    headers = ("model", "effort", "norms kept", "state", "norms s", "hash s", "stage s")
+    headers = ("model", "effort", "entries", "state", "norms s", "hash s", "stage s")
     sys.stdout.write(tabulate(table, headers, tablefmt="github", disable_numparse=True) + "\n")
 
 
