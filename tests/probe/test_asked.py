@@ -58,7 +58,8 @@ class Attention(nn.Module):
         if self.fused:
             return nn.functional.scaled_dot_product_attention(q, k, x, is_causal=True)
         hidden = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
-        return (q @ k.transpose(1, 2) / 8**0.5).masked_fill(hidden, -inf).softmax(-1) @ x
+        y: Tensor = (q @ k.transpose(1, 2) / 8**0.5).masked_fill(hidden, -inf).softmax(-1) @ x
+        return y
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -84,9 +85,10 @@ def test_what_a_recurrence_passes_from_its_first_state_to_its_last(kind: type[nn
     def last(first: Tensor) -> Tensor:
         given = (torch.zeros(1, 1, 6), first) if state == "cell" else first
         end = model(x, given)[1]
-        return (end[1] if state == "cell" else end).flatten()
+        y: Tensor = (end[1] if state == "cell" else end).flatten()
+        return y
 
-    jacobian = torch.autograd.functional.jacobian(last, torch.zeros(1, 1, 6)).reshape(6, 6)
+    jacobian = torch.func.jacrev(last)(torch.zeros(1, 1, 6)).reshape(6, 6)
     op = {"RNN": "aten.rnn_tanh", "GRU": "aten.gru", "LSTM": "aten.lstm"}[kind.__name__]
     found = read(Only(model), (x,), op, "memory", axis=0)
     assert found == pytest.approx(log10(float(jacobian.norm()) / 6**0.5), abs=3 / (2 * 8 * 6) ** 0.5)
