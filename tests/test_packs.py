@@ -85,7 +85,7 @@ def test_its_transfer_and_its_check_are_heard_by_an_audit(site: Path, tmp_path: 
     (target,) = report["targets"]
     assert target["coverage"]["unknown"] == {}
     (node,) = (n for n in target["nodes"] if n["op"] == "acme.squareplus")
-    assert node["lipschitz"] == {"log10": 0.0, "status": "proved"}
+    assert node["lipschitz"] == {"log10": 0.0, "status": "proved", "error": None}
     assert node["rms"]["status"] == "forecast"
 
 
