@@ -197,12 +197,16 @@ def lines_of(node: Node, curve: Curve, low: Array, high: Array) -> Lines | None:
 
 
 def _slopes(node: Node, curve: Curve, low: Array, high: Array, turns: Sequence[float]) -> Array:
-    """The derivative at the lower end, on both sides of each turn inside, at the upper end: (2 turns + 2, n); what is outside repeats."""
+    """The derivative at the lower end, on both sides of each turn (of one at an end, on the inner), at the upper end.
+
+    (2 turns + 2, n); what is outside repeats.
+    """
     rows = [np.asarray(call(curve.df, node, low), dtype=np.float64)]
     for turn in turns:
-        for side in (nextafter(turn, -inf), nextafter(turn, inf)):
+        sides = ((nextafter(turn, -inf), (low < turn) & (turn <= high)), (nextafter(turn, inf), (low <= turn) & (turn < high)))
+        for side, is_met in sides:
             slope = float(np.asarray(call(curve.df, node, np.array([side])))[0])
-            rows.append(np.where((low < turn) & (turn < high), slope, rows[-1]))
+            rows.append(np.where(is_met, slope, rows[-1]))
     end = np.asarray(call(curve.df, node, high), dtype=np.float64)
     return np.stack([*rows, end])
 
